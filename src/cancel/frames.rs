@@ -1,0 +1,121 @@
+//! The stack of timeouts that a greenlet is inside of.
+//!
+//! ```text
+//!   with_timeout(3 s) { shield { with_timeout(1 s) { read } } }
+//!
+//!   frames --> [1 s] --> [3 s] --> null        newest first, each on the greenlet's stack
+//!                          ^
+//!                     shield_floor             from here on nothing is delivered
+//!   alarm = the earliest deadline above the floor
+//! ```
+//!
+//! Facts:
+//! 1. A frame is linked by `Entered`, which lives below it on the same stack and unlinks it when
+//!    dropped; a greenlet's stack is never freed with frames on it.
+//! 2. Frames and their list are touched by the greenlet itself, so by one OS thread.
+
+use std::marker::PhantomData;
+use std::ptr;
+use std::thread;
+
+use crate::hub::task::{Frame, Local};
+use crate::hub::TaskPtr;
+
+/// While it lives, its frame is the innermost timeout of `task`.
+pub(super) struct Entered<'a> {
+    task: TaskPtr,
+    frame: PhantomData<&'a Frame>,
+}
+
+impl<'a> Entered<'a> {
+    pub(super) fn new(task: TaskPtr, frame: &'a Frame) -> Entered<'a> {
+        let local = task.get().local();
+        local.frames.set(frame);
+        local.alarm.set(local.alarm.get().min(frame.deadline));
+        Entered { task, frame: PhantomData }
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        let local = self.task.get().local();
+        // SAFETY: facts 1 and 2: the innermost frame is the one that this entered.
+        let outer = unsafe { (*local.frames.get()).outer };
+        local.frames.set(outer);
+        set_alarm(local, thread::panicking());
+    }
+}
+
+/// The frames that may be delivered, newest first: those above the floor, and of these, while
+/// the greenlet unwinds, only those entered in the destructor that will also catch them.
+fn deliverable(local: &Local, unwinding: bool) -> impl Iterator<Item = &Frame> {
+    let floor = if local.shields.get() > 0 { local.shield_floor.get() } else { ptr::null() };
+    let mut next = local.frames.get();
+    let above_floor = std::iter::from_fn(move || {
+        if next == floor {
+            return None;
+        }
+        // SAFETY: facts 1 and 2; the list ends with null, which is the floor if there is none.
+        let frame = unsafe { next.as_ref() }?;
+        next = frame.outer;
+        Some(frame)
+    });
+    above_floor.filter(move |frame| frame.unwinding == unwinding)
+}
+
+/// Notes the deadline that the next park is not to sleep beyond.
+pub(super) fn set_alarm(local: &Local, unwinding: bool) {
+    let earliest = deliverable(local, unwinding).map(|frame| frame.deadline).min();
+    local.alarm.set(earliest.unwrap_or(u64::MAX));
+}
+
+/// The frame to be delivered at `now`: of those that are due the earliest, the outer of equals.
+pub(super) fn first_expired(local: &Local, now: u64, unwinding: bool) -> Option<u64> {
+    deliverable(local, unwinding)
+        .filter(|frame| frame.deadline <= now)
+        .min_by_key(|frame| (frame.deadline, frame.id))
+        .map(|frame| frame.id)
+}
+
+/// While it lives, nothing from before it is delivered to the task.
+pub(super) struct Shield {
+    task: TaskPtr,
+    outer_floor: *const Frame,
+}
+
+impl Shield {
+    pub(super) fn new(task: TaskPtr) -> Shield {
+        let local = task.get().local();
+        local.shields.set(local.shields.get() + 1);
+        let outer_floor = local.shield_floor.replace(local.frames.get());
+        set_alarm(local, thread::panicking());
+        Shield { task, outer_floor }
+    }
+}
+
+impl Drop for Shield {
+    fn drop(&mut self) {
+        let local = self.task.get().local();
+        local.shields.set(local.shields.get() - 1);
+        local.shield_floor.set(self.outer_floor);
+        set_alarm(local, thread::panicking());
+    }
+}
+
+/// While it lives, the task must not be unwound.
+pub(super) struct Foreign(TaskPtr);
+
+impl Foreign {
+    pub(super) fn new(task: TaskPtr) -> Foreign {
+        let local = task.get().local();
+        local.foreign.set(local.foreign.get() + 1);
+        Foreign(task)
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        let local = self.0.get().local();
+        local.foreign.set(local.foreign.get() - 1);
+    }
+}

@@ -1,0 +1,315 @@
+//! Kill and timeouts: how a greenlet is stopped from outside.
+//!
+//! ```text
+//!   kill(task)            flag := true, wake
+//!   with_timeout(d, f)    a Frame on the stack; the next park's timer is no later than it
+//!
+//!   at a park point, before parking:       check()
+//!      killed, or a frame expired?  no --> park
+//!            | yes
+//!            +-- unwinding already, or shielded ----------> park (delivered later, or never)
+//!            +-- foreign frames on the stack, panic=abort -> Err(ECANCELED | ETIMEDOUT)
+//!            +-- otherwise -------------------------------> one quiet unwind, to the frame's
+//!                                                           with_timeout or the greenlet's root
+//! ```
+//!
+//! An operation tries first and parks only if it would block, so what is ready wins over what
+//! is due. A kill is sticky: every further park unwinds again until the greenlet has ended.
+
+mod frames;
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use crate::hub::task::Frame;
+use crate::hub::waker::wake_task;
+use crate::hub::{Hub, Task, TaskPtr, Why, current_hub, with_hub};
+use crate::sys::{clock, errno};
+use frames::Entered;
+
+/// The payload of the unwind that ends a killed greenlet.
+struct Killed;
+
+/// The payload of the unwind that ends one `with_timeout`, named by its frame.
+struct Expired {
+    frame: u64,
+}
+
+/// Whether a panic payload is a kill or a timeout on its way, and not a panic.
+///
+/// Code that catches panics (`catch_unwind`) around something that parks should hand such a
+/// payload on with `resume_unwind`. If it does not, the greenlet meets it again at its next
+/// park.
+///
+/// # Examples
+/// ```
+/// use std::panic;
+/// let guard = greenroom::spawn(|| {
+///     let caught = panic::catch_unwind(|| greenroom::thread::park());
+///     match caught {
+///         Err(payload) if greenroom::is_cancellation(&*payload) => panic::resume_unwind(payload),
+///         other => drop(other),
+///     }
+/// });
+/// greenroom::yield_now();
+/// guard.kill();
+/// assert!(guard.join().unwrap_err().is_killed());
+/// ```
+pub fn is_cancellation(payload: &(dyn Any + Send)) -> bool {
+    payload.is::<Killed>() || payload.is::<Expired>()
+}
+
+pub(crate) fn is_kill(payload: &(dyn Any + Send)) -> bool {
+    payload.is::<Killed>()
+}
+
+/// The time of a [`with_timeout`] was up before its work was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elapsed {
+    limit: Duration,
+}
+
+impl Elapsed {
+    /// The limit that was given.
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+}
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "timed out after {:?}", self.limit)
+    }
+}
+
+impl std::error::Error for Elapsed {}
+
+impl From<Elapsed> for io::Error {
+    fn from(elapsed: Elapsed) -> io::Error {
+        io::Error::new(io::ErrorKind::TimedOut, elapsed)
+    }
+}
+
+/// Runs `f`, but no longer than `limit`.
+///
+/// When the time is up, the park that `f` is in, or else the next one that it comes to, unwinds
+/// to here; destructors run on the way. What never parks is never interrupted: if `f` ends
+/// without parking, its value is returned, however long it took. What is ready at the moment
+/// of expiry wins. A limit beyond the end of the clock is no limit.
+///
+/// Timeouts nest: one that expires further out passes through those further in.
+///
+/// # Examples
+/// ```
+/// use greenroom::{sleep, with_timeout};
+/// use std::time::Duration;
+///
+/// let late = with_timeout(Duration::from_millis(10), || sleep(Duration::from_secs(60)));
+/// assert!(late.is_err());
+/// assert_eq!(with_timeout(Duration::from_secs(60), || 42), Ok(42));
+/// ```
+///
+/// # Errors
+/// [`Elapsed`] when the time was up first; it converts to an `io::Error` of kind `TimedOut`.
+/// Under `panic = "abort"`, and below a [`foreign`] call, nothing can unwind: the operation
+/// inside fails with ETIMEDOUT instead, and `f` returns what it makes of that.
+///
+/// # Panics
+/// When `f` panics.
+///
+/// # Parks
+/// As `f` does. A kill passes through.
+pub fn with_timeout<T>(limit: Duration, f: impl FnOnce() -> T) -> Result<T, Elapsed> {
+    let mut f = Some(f);
+    let bounded = current_hub(|hub| {
+        let task = hub.running()?;
+        f.take().map(|f| within(hub, task, limit, f))
+    });
+    match (bounded, f) {
+        (Ok(Some(outcome)), _) => outcome,
+        (_, Some(f)) => {
+            // No hub to be had, or inside the hub itself: nothing green runs, so nothing parks.
+            log::error!("greenroom: with_timeout without a hub: the limit is not enforced");
+            Ok(f())
+        }
+        (_, None) => unreachable!("f is taken only to be run"),
+    }
+}
+
+fn within<T>(
+    hub: &Hub,
+    task: TaskPtr,
+    limit: Duration,
+    f: impl FnOnce() -> T,
+) -> Result<T, Elapsed> {
+    let frame = Frame {
+        id: hub.next_frame_id(),
+        deadline: clock::saturating_add(hub.fresh_now(), limit),
+        unwinding: thread::panicking(),
+        outer: task.get().local().frames.get(),
+    };
+    let entered = Entered::new(task, &frame);
+    let outcome = panic::catch_unwind(AssertUnwindSafe(f));
+    drop(entered);
+    outcome.or_else(|payload| match payload.downcast_ref::<Expired>() {
+        Some(expired) if expired.frame == frame.id => Err(Elapsed { limit }),
+        _ => panic::resume_unwind(payload),
+    })
+}
+
+/// Runs `f` with no kill and no timeout delivered inside; they wait until it is over.
+///
+/// A [`with_timeout`] that `f` itself begins does work.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// let careful = greenroom::spawn(|| {
+///     greenroom::shield(|| greenroom::sleep(Duration::from_millis(5)));
+///     // Here the kill is delivered.
+///     greenroom::sleep(Duration::from_secs(60));
+/// });
+/// greenroom::yield_now();
+/// careful.kill();
+/// assert!(careful.join().unwrap_err().is_killed());
+/// ```
+///
+/// # Panics
+/// When `f` panics.
+///
+/// # Parks
+/// As `f` does.
+pub fn shield<T>(f: impl FnOnce() -> T) -> T {
+    let task = running();
+    let _shield = task.map(frames::Shield::new);
+    f()
+}
+
+/// Runs `f`, which calls back into Rust through frames that must not be unwound: C libraries,
+/// `extern "C"` functions.
+///
+/// Inside, a kill or a timeout does not unwind: I/O fails with ECANCELED or ETIMEDOUT, a sleep
+/// ends early, all other waits go on. It is delivered at the first park after `f`.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// let caller = greenroom::spawn(|| {
+///     // Stands for a C function that calls `sleep` back.
+///     greenroom::foreign(|| greenroom::sleep(Duration::from_secs(60)));
+///     "the C function returned"
+/// });
+/// greenroom::yield_now();
+/// caller.kill();
+/// assert_eq!(caller.join().unwrap(), "the C function returned");
+/// ```
+///
+/// # Panics
+/// When `f` panics.
+///
+/// # Parks
+/// As `f` does.
+pub fn foreign<T>(f: impl FnOnce() -> T) -> T {
+    let task = running();
+    let _foreign = task.map(frames::Foreign::new);
+    f()
+}
+
+fn running() -> Option<TaskPtr> {
+    with_hub(|hub| hub.and_then(Hub::running))
+}
+
+/// Asks a greenlet, on any hub, to end; returns at once.
+pub(crate) fn kill(task: &Arc<Task>) {
+    task.killed.store(true, Ordering::Release);
+    wake_task(task);
+}
+
+/// A park point: delivers a kill or a timeout that is due, by unwinding or as an error.
+#[inline]
+pub(crate) fn check(hub: &Hub, task: TaskPtr) -> io::Result<()> {
+    let task = task.get();
+    if !task.local().frames.get().is_null() {
+        frames::set_alarm(task.local(), thread::panicking());
+    }
+    let due = hub.now() >= task.local().alarm.get();
+    if due || task.killed.load(Ordering::Relaxed) {
+        deliver(hub, task)?;
+    }
+    Ok(())
+}
+
+#[cold]
+fn deliver(hub: &Hub, task: &Task) -> io::Result<()> {
+    let local = task.local();
+    let unwinding = thread::panicking();
+    let may_unwind = cfg!(panic = "unwind") && local.foreign.get() == 0;
+    if task.killed.load(Ordering::Acquire) && local.shields.get() == 0 && !unwinding {
+        if may_unwind {
+            panic::resume_unwind(Box::new(Killed));
+        }
+        return Err(io::Error::from_raw_os_error(errno::ECANCELED));
+    }
+    if let Some(frame) = frames::first_expired(local, hub.now(), unwinding) {
+        if may_unwind {
+            panic::resume_unwind(Box::new(Expired { frame }));
+        }
+        return Err(io::Error::from_raw_os_error(errno::ETIMEDOUT));
+    }
+    Ok(())
+}
+
+/// Parks for something that can fail: a kill or a timeout comes as an error where it can't
+/// unwind. Without a hub the OS thread parks. May return early for no reason.
+pub(crate) fn park(why: Why, deadline: Option<u64>) -> io::Result<()> {
+    with_hub(|hub| {
+        let Some(hub) = hub else {
+            park_natively(deadline);
+            return Ok(());
+        };
+        if let Some(task) = hub.running() {
+            check(hub, task)?;
+        }
+        hub.park(why, deadline);
+        Ok(())
+    })
+}
+
+/// As [`park`], for what can't fail: where a kill can't unwind, it waits on.
+pub(crate) fn park_on(why: Why, deadline: Option<u64>) {
+    if park(why, deadline).is_err() {
+        shield(|| with_hub(|hub| hub.inspect(|hub| hub.park(why, deadline))));
+    }
+}
+
+fn park_natively(deadline: Option<u64>) {
+    match deadline {
+        None => thread::park(),
+        Some(deadline) => {
+            let left = deadline.saturating_sub(clock::now_ns());
+            thread::park_timeout(Duration::from_nanos(left));
+        }
+    }
+}
+
+/// The clock that deadlines on this thread are compared with.
+pub(crate) fn now() -> u64 {
+    with_hub(|hub| hub.map_or_else(clock::now_ns, Hub::now))
+}
+
+/// The clock that deadlines on this thread are made from.
+pub(crate) fn fresh_now() -> u64 {
+    with_hub(|hub| hub.map_or_else(clock::now_ns, Hub::fresh_now))
+}
+
+/// `limit` from now; `None` for no limit or one beyond the end of the clock.
+pub(crate) fn deadline_in(limit: Duration) -> Option<u64> {
+    let deadline = clock::saturating_add(fresh_now(), limit);
+    (deadline != u64::MAX).then_some(deadline)
+}

@@ -1,0 +1,175 @@
+//! From a closure to a running greenlet, and what happens at its end.
+//!
+//! ```text
+//!   on the greenlet's own stack, from first to last:
+//!     killed already?  drop the closure  :  run it, catching its unwind
+//!     drop the green_local! values
+//!     put the result into the packet; drop our half of the packet
+//!     leave the scope, if there is one      (nothing borrowed is touched from here on)
+//!     declare the task ended: wake who joins, call the links
+//! ```
+//!
+//! All user code runs here, destructors included, so all of it may park.
+
+use std::io;
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::packet::Packet;
+use super::{Greenlet, GreenletRef, JoinError};
+use crate::cancel;
+use crate::hub::{Exit, Hub, HubHandle, Message, Shared, Task, current_hub, with_hub};
+use crate::sys::clock;
+
+/// How a greenlet is to be made.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) name: Option<Box<str>>,
+    pub(super) stack_size: Option<usize>,
+    pub(super) delay: Option<Duration>,
+    pub(super) spawned_at: &'static Location<'static>,
+}
+
+impl Plan {
+    #[track_caller]
+    pub(super) fn new() -> Plan {
+        Plan { name: None, stack_size: None, delay: None, spawned_at: Location::caller() }
+    }
+}
+
+/// Launches `f` on this thread's hub. `leave` is called when nothing that `f` or its result
+/// borrows is touched any more.
+///
+/// # Safety
+/// What `f`, `leave` and `T` borrow must live until `leave` has been called, or for ever.
+pub(super) unsafe fn launch_here<F, T>(
+    plan: Plan,
+    f: F,
+    leave: impl FnOnce(),
+) -> io::Result<Greenlet<T>>
+where
+    F: FnOnce() -> T,
+{
+    current_hub(|hub| {
+        let Plan { name, stack_size, delay, spawned_at } = plan;
+        let task = Arc::new(Task::new(Arc::clone(&hub.shared), name, spawned_at));
+        let packet = Arc::new(Packet::new());
+        let start_at = delay.map(|delay| clock::saturating_add(hub.fresh_now(), delay));
+        let body = body(f, Arc::clone(&packet), leave);
+        // SAFETY: `body` does not unwind; the caller vouches for lifetimes.
+        unsafe { hub.launch(&task, stack_size, start_at, body)? };
+        Ok(Greenlet::new(GreenletRef::of_handle(task), packet))
+    })?
+}
+
+/// Has `f` launched on another hub. Where that one has no stack for it, or is gone, the
+/// greenlet is born finished, with an error.
+pub(super) fn launch_there<F, T>(handle: &HubHandle, plan: Plan, f: F) -> Greenlet<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let Plan { name, stack_size, delay, spawned_at } = plan;
+    let task = Arc::new(Task::new(Arc::clone(&handle.shared), name, spawned_at));
+    let packet = Arc::new(Packet::new());
+    let greenlet = Greenlet::new(GreenletRef::of_handle(Arc::clone(&task)), Arc::clone(&packet));
+    let parcel = Parcel(Some((task, packet)));
+    let job = move |hub: &Hub| {
+        let (task, packet) = parcel.open();
+        let start_at = delay.map(|delay| clock::saturating_add(hub.fresh_now(), delay));
+        let body = body(f, Arc::clone(&packet), || ());
+        // SAFETY: `body` does not unwind, and all in it is 'static.
+        if let Err(error) = unsafe { hub.launch(&task, stack_size, start_at, body) } {
+            conclude(&task, packet, Err(JoinError::not_started(error)));
+        }
+    };
+    handle.shared.send(Message::Run(Box::new(job)));
+    greenlet
+}
+
+/// A greenlet on its way to another hub. Lost on the way, it ends with an error.
+struct Parcel<T>(Option<(Arc<Task>, Arc<Packet<T>>)>);
+
+impl<T> Parcel<T> {
+    fn open(mut self) -> (Arc<Task>, Arc<Packet<T>>) {
+        self.0.take().expect("a parcel is opened once")
+    }
+}
+
+impl<T> Drop for Parcel<T> {
+    fn drop(&mut self) {
+        if let Some((task, packet)) = self.0.take() {
+            let error = io::Error::other("the OS thread of the greenlet's hub has ended");
+            conclude(&task, packet, Err(JoinError::not_started(error)));
+        }
+    }
+}
+
+/// A greenlet that could not even begin.
+pub(super) fn stillborn<T>(plan: Plan, error: io::Error) -> Greenlet<T> {
+    log::error!("greenroom: no greenlet for the spawn at {}: {error}", plan.spawned_at);
+    let task = Arc::new(Task::new(Shared::nowhere(), plan.name, plan.spawned_at));
+    let packet = Arc::new(Packet::new());
+    conclude(&task, Arc::clone(&packet), Err(JoinError::not_started(error)));
+    Greenlet::new(GreenletRef::of_handle(task), packet)
+}
+
+/// All that a greenlet does; see the head of this file.
+fn body<F, T>(f: F, packet: Arc<Packet<T>>, leave: impl FnOnce()) -> impl FnOnce()
+where
+    F: FnOnce() -> T,
+{
+    move || {
+        let task = with_hub(|hub| hub.and_then(Hub::running)).expect("a greenlet runs on a hub");
+        let task = task.get();
+        let result = run(task, f);
+        let locals = || task.local().locals.take();
+        // A destructor may make new values: until there are none.
+        while let Some(values) = locals() {
+            contain("a green_local! destructor", || drop(values));
+        }
+        // SAFETY: this is the greenlet itself, and its task has not ended.
+        unsafe { packet.put(result) };
+        contain("the destructor of a result", || drop(packet));
+        leave();
+        end(task);
+    }
+}
+
+fn run<F: FnOnce() -> T, T>(task: &Task, f: F) -> Result<T, JoinError> {
+    let killed = task.killed.load(Ordering::Acquire);
+    if killed {
+        contain("the destructor of a closure", || drop(f));
+        return Err(JoinError::killed());
+    }
+    panic::catch_unwind(AssertUnwindSafe(f)).map_err(JoinError::of_payload)
+}
+
+/// Runs user code that has nobody left to report a panic to but the panic hook.
+fn contain(what: &str, f: impl FnOnce()) {
+    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(f))
+        && !cancel::is_cancellation(&*payload)
+    {
+        log::error!("greenroom: {what} panicked");
+        // The payload's own destructor may panic as well; there is nothing left to do about it.
+        std::mem::forget(payload);
+    }
+}
+
+/// Ends a task that never had a stack.
+fn conclude<T>(task: &Arc<Task>, packet: Arc<Packet<T>>, result: Result<T, JoinError>) {
+    // SAFETY: there is no greenlet to put a result, and the task has not ended.
+    unsafe { packet.put(result) };
+    end(task);
+}
+
+fn end(task: &Task) {
+    while let Some(exit) = task.end() {
+        match exit {
+            Exit::Wake(waker) => waker.wake(),
+            Exit::Call(call) => contain("a link", call),
+        }
+    }
+}

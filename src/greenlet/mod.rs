@@ -1,0 +1,453 @@
+//! Greenlets as their users see them.
+
+mod builder;
+mod launch;
+mod packet;
+mod scope;
+mod sleep;
+mod wait;
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+pub use builder::{Builder, spawn, spawn_later, spawn_local};
+pub use scope::{Scope, ScopedGreenlet, scope};
+pub use sleep::{idle, now, park, park_timeout, run, sleep, sleep_until, wait_idle, yield_now};
+pub use wait::{IWait, Wait, Waitable, iwait, joinall, killall, wait};
+
+pub(crate) use sleep::run_in;
+
+use crate::cancel;
+use crate::hub::waker::{Waker, wake_task};
+use crate::hub::{Exit, Help, Hub, HubHandle, Task, Why, current_hub};
+use launch::Plan;
+use packet::Packet;
+
+/// A running greenlet, and the right to its result.
+///
+/// Dropping it detaches the greenlet, which runs on; see [`join`](Greenlet::join) and
+/// [`kill`](Greenlet::kill).
+pub struct Greenlet<T> {
+    thread: GreenletRef,
+    packet: Arc<Packet<T>>,
+}
+
+impl<T> Greenlet<T> {
+    fn new(thread: GreenletRef, packet: Arc<Packet<T>>) -> Greenlet<T> {
+        Greenlet { thread, packet }
+    }
+
+    /// Waits for the greenlet to finish and returns what it returned.
+    ///
+    /// # Examples
+    /// ```
+    /// let greenlet = greenroom::spawn(|| 6 * 7);
+    /// assert_eq!(greenlet.join().unwrap(), 42);
+    /// ```
+    ///
+    /// # Errors
+    /// When the greenlet panicked, was killed, or could not be started.
+    ///
+    /// # Panics
+    /// In the root, when the greenlet can never finish because nothing is left that could wake
+    /// anyone ("this operation would block forever", with a list of all parked greenlets).
+    ///
+    /// # Parks
+    /// Until the greenlet has finished, wherever it runs; at once if it has. A kill or a timeout
+    /// of the caller unwinds from here and detaches the greenlet.
+    pub fn join(self) -> Result<T, JoinError> {
+        wait_for_end(&self.thread.task, None);
+        self.take()
+    }
+
+    /// As [`join`](Greenlet::join), for at most `limit`.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// let slow = greenroom::spawn(|| greenroom::sleep(Duration::from_secs(60)));
+    /// let slow = slow.join_timeout(Duration::from_millis(5)).unwrap_err();
+    /// slow.kill();
+    /// ```
+    ///
+    /// # Errors
+    /// The greenlet itself, still running, when the time was up first.
+    ///
+    /// # Parks
+    /// As `join`.
+    pub fn join_timeout(self, limit: Duration) -> Result<Result<T, JoinError>, Greenlet<T>> {
+        if wait_for_end(&self.thread.task, cancel::deadline_in(limit)) {
+            Ok(self.take())
+        } else {
+            Err(self)
+        }
+    }
+
+    fn take(self) -> Result<T, JoinError> {
+        debug_assert!(self.is_finished());
+        // SAFETY: the task has ended, and this is the handle, used up by this call.
+        let result = unsafe { self.packet.take() };
+        result.expect("a greenlet that has ended has left its result")
+    }
+
+    /// Whether the greenlet has finished: a [`join`](Greenlet::join) would not park.
+    pub fn is_finished(&self) -> bool {
+        self.thread.task.is_ended()
+    }
+
+    /// Asks the greenlet to end, and returns at once.
+    ///
+    /// If it has not started yet it never runs; its closure is dropped. Otherwise the park that
+    /// it is in, and every one that it comes to, unwinds its stack: destructors run, and may
+    /// park. Only a [`shield`](crate::shield) holds it off for a while. What has finished is
+    /// left alone. [`killall`] waits as well.
+    ///
+    /// # Examples
+    /// ```
+    /// let endless = greenroom::spawn(|| loop { greenroom::yield_now() });
+    /// greenroom::yield_now();
+    /// endless.kill();
+    /// assert!(endless.join().unwrap_err().is_killed());
+    /// ```
+    ///
+    /// # Parks
+    /// Never.
+    pub fn kill(&self) {
+        cancel::kill(&self.thread.task);
+    }
+
+    /// The greenlet's name for others, without the right to its result.
+    pub fn thread(&self) -> &GreenletRef {
+        &self.thread
+    }
+
+    /// The greenlet's id: no other of this process has or had it.
+    pub fn id(&self) -> GreenletId {
+        self.thread.id()
+    }
+
+    /// The name given to [`Builder::name`].
+    pub fn name(&self) -> Option<&str> {
+        self.thread.name()
+    }
+
+    /// Has `call` run in a greenlet of its own when this one has finished, however it did; at
+    /// once if it has. Several run in the order of linking.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::mpsc;
+    /// let (sender, ended) = mpsc::channel();
+    /// let greenlet = greenroom::spawn(|| ());
+    /// greenlet.link(move |who| sender.send(who.id()).unwrap());
+    /// let id = greenlet.id();
+    /// greenlet.join().unwrap();
+    /// greenroom::yield_now();
+    /// assert_eq!(ended.try_recv(), Ok(id));
+    /// ```
+    ///
+    /// # Parks
+    /// Never.
+    pub fn link(&self, call: impl FnOnce(&GreenletRef) + Send + 'static) -> Link {
+        let due = Arc::new(AtomicBool::new(true));
+        let link = Link { due: Arc::clone(&due) };
+        let who = GreenletRef::of_handle(Arc::clone(&self.thread.task));
+        let fire = move || {
+            let run = move || {
+                if due.swap(false, Ordering::AcqRel) {
+                    call(&who);
+                }
+            };
+            drop(spawn(run));
+        };
+        if let Err(Exit::Call(fire)) = self.thread.task.at_exit(Exit::Call(Box::new(fire))) {
+            fire();
+        }
+        link
+    }
+}
+
+impl<T> fmt::Debug for Greenlet<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Greenlet")
+            .field("thread", &self.thread)
+            .field("is_finished", &self.is_finished())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits for the end of a task; false when the deadline came first.
+fn wait_for_end(task: &Arc<Task>, deadline: Option<u64>) -> bool {
+    struct Revoke<'a>(&'a Task, u64);
+    impl Drop for Revoke<'_> {
+        fn drop(&mut self) {
+            self.0.revoke_exit(self.1);
+        }
+    }
+    if task.is_ended() {
+        return true;
+    }
+    let Ok(noted) = task.at_exit(Exit::Wake(Waker::current())) else { return true };
+    let revoke = Revoke(task, noted);
+    let _help = Help::expect_from(task);
+    while !task.is_ended() {
+        if deadline.is_some_and(|deadline| deadline <= cancel::now()) {
+            return false;
+        }
+        cancel::park_on(Why::Join(task.id), deadline);
+    }
+    std::mem::forget(revoke);
+    true
+}
+
+/// What [`Greenlet::link`] has arranged. Dropping it changes nothing.
+#[derive(Debug)]
+pub struct Link {
+    due: Arc<AtomicBool>,
+}
+
+impl Link {
+    /// Takes the arrangement back; false when it has run already.
+    ///
+    /// # Examples
+    /// ```
+    /// let greenlet = greenroom::spawn(|| ());
+    /// let link = greenlet.link(|_| unreachable!());
+    /// assert!(link.unlink());
+    /// greenlet.join().unwrap();
+    /// greenroom::yield_now();
+    /// ```
+    pub fn unlink(self) -> bool {
+        self.due.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// Names a greenlet: its id, its name, and the right to [`unpark`](GreenletRef::unpark) it.
+/// Under the name `Thread` in [`greenroom::thread`](crate::thread).
+pub struct GreenletRef {
+    task: Arc<Task>,
+    /// Given out to users, so perhaps on another thread: see `Shared::handles`.
+    counted: bool,
+}
+
+impl GreenletRef {
+    fn of_handle(task: Arc<Task>) -> GreenletRef {
+        GreenletRef { task, counted: false }
+    }
+
+    fn for_user(task: Arc<Task>) -> GreenletRef {
+        task.hub.handles.fetch_add(1, Ordering::AcqRel);
+        GreenletRef { task, counted: true }
+    }
+
+    /// The greenlet's id: no other of this process has or had it.
+    pub fn id(&self) -> GreenletId {
+        GreenletId(self.task.id)
+    }
+
+    /// Its name: the one given to [`Builder::name`], or for a root that of its OS thread.
+    pub fn name(&self) -> Option<&str> {
+        self.task.name.as_deref()
+    }
+
+    /// Lets the greenlet's present or next [`thread::park`](crate::thread::park) return. From
+    /// any thread.
+    ///
+    /// # Examples
+    /// ```
+    /// use greenroom::thread;
+    /// let parked = greenroom::spawn(|| thread::park());
+    /// parked.thread().unpark();
+    /// parked.join().unwrap();
+    /// ```
+    ///
+    /// # Parks
+    /// Never.
+    pub fn unpark(&self) {
+        self.task.token.store(true, Ordering::Release);
+        wake_task(&self.task);
+    }
+}
+
+impl Clone for GreenletRef {
+    fn clone(&self) -> GreenletRef {
+        GreenletRef::for_user(Arc::clone(&self.task))
+    }
+}
+
+impl Drop for GreenletRef {
+    fn drop(&mut self) {
+        if self.counted {
+            self.task.hub.handles.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+impl fmt::Debug for GreenletRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GreenletRef")
+            .field("id", &self.id())
+            .field("name", &self.name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// "greenlet #7" or "greenlet #7 'name'".
+impl fmt::Display for GreenletRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.task, f)
+    }
+}
+
+/// Identifies a greenlet for the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GreenletId(u64);
+
+impl fmt::Display for GreenletId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// The greenlet that runs now; on the native stack of an OS thread, the thread's root.
+///
+/// # Examples
+/// ```
+/// let outer = greenroom::current().id();
+/// let inner = greenroom::spawn(|| greenroom::current().id()).join().unwrap();
+/// assert_ne!(outer, inner);
+/// ```
+///
+/// # Panics
+/// When the thread has no hub yet and none can be made for want of descriptors.
+pub fn current() -> GreenletRef {
+    let running = |hub: &Hub| hub.running().map_or_else(|| hub.root().clone(), |task| task.to_arc());
+    let task = current_hub(running).expect("a hub needs two descriptors (epoll and eventfd)");
+    GreenletRef::for_user(task)
+}
+
+impl HubHandle {
+    /// Spawns a greenlet on this handle's hub, from any OS thread. It runs when that hub's
+    /// thread next parks.
+    ///
+    /// If that hub is gone, or has no stack for it, the greenlet is born finished: its
+    /// [`join`](Greenlet::join) says why.
+    ///
+    /// # Examples
+    /// See [`hub::current`](crate::hub::current).
+    ///
+    /// # Parks
+    /// Never.
+    #[track_caller]
+    pub fn spawn<F, T>(&self, f: F) -> Greenlet<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        launch::launch_there(self, Plan::new(), f)
+    }
+}
+
+/// Why there is no result of a greenlet.
+pub struct JoinError(Failure);
+
+enum Failure {
+    Killed,
+    Panic(Box<dyn Any + Send + 'static>),
+    NotStarted(io::Error),
+}
+
+impl JoinError {
+    fn killed() -> JoinError {
+        JoinError(Failure::Killed)
+    }
+
+    fn not_started(error: io::Error) -> JoinError {
+        JoinError(Failure::NotStarted(error))
+    }
+
+    fn of_payload(payload: Box<dyn Any + Send>) -> JoinError {
+        if cancel::is_kill(&*payload) { JoinError::killed() } else { JoinError(Failure::Panic(payload)) }
+    }
+
+    /// The greenlet was killed.
+    pub fn is_killed(&self) -> bool {
+        matches!(self.0, Failure::Killed)
+    }
+
+    /// The greenlet panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(self.0, Failure::Panic(_))
+    }
+
+    /// What the greenlet panicked with, for [`resume_unwind`](std::panic::resume_unwind).
+    ///
+    /// # Examples
+    /// ```
+    /// let error = greenroom::spawn(|| panic!("oh")).join().unwrap_err();
+    /// assert_eq!(error.into_panic().downcast_ref::<&str>(), Some(&"oh"));
+    /// ```
+    ///
+    /// # Panics
+    /// When the greenlet did not panic: see [`is_panic`](JoinError::is_panic).
+    pub fn into_panic(self) -> Box<dyn Any + Send + 'static> {
+        match self.0 {
+            Failure::Panic(payload) => payload,
+            other => panic!("into_panic of a greenlet that did not panic: {}", JoinError(other)),
+        }
+    }
+
+    /// Looks into the panic payload, as `Box<dyn Any>::downcast_ref` does for std's threads.
+    pub fn downcast_ref<T: Any>(&self) -> Option<&T> {
+        match &self.0 {
+            Failure::Panic(payload) => payload.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// Which lack of a resource kept the greenlet from starting, if that is what happened.
+    pub fn not_started_because(&self) -> Option<&io::Error> {
+        match &self.0 {
+            Failure::NotStarted(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    fn panic_message(payload: &(dyn Any + Send)) -> &str {
+        if let Some(text) = payload.downcast_ref::<&str>() {
+            text
+        } else if let Some(text) = payload.downcast_ref::<String>() {
+            text
+        } else {
+            "a value that is not text"
+        }
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Failure::Killed => write!(f, "the greenlet was killed"),
+            Failure::Panic(payload) => {
+                write!(f, "the greenlet panicked: {}", JoinError::panic_message(&**payload))
+            }
+            Failure::NotStarted(error) => write!(f, "the greenlet could not be started: {error}"),
+        }
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JoinError({self})")
+    }
+}
+
+impl std::error::Error for JoinError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.not_started_because().map(|error| error as _)
+    }
+}

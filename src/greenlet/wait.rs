@@ -1,0 +1,291 @@
+//! Waiting for several things: all, the first few, or one after the other as they come.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{Greenlet, GreenletRef, JoinError, ScopedGreenlet};
+use crate::cancel;
+use crate::hub::waker::Waker;
+use crate::hub::{Exit, Help, Task, Why};
+
+/// Joins all, in the order given.
+///
+/// # Examples
+/// ```
+/// let greenlets = [greenroom::spawn(|| 1), greenroom::spawn(|| 2)];
+/// let results: Vec<i32> = greenroom::joinall(greenlets).into_iter().flatten().collect();
+/// assert_eq!(results, [1, 2]);
+/// ```
+///
+/// # Panics
+/// As [`Greenlet::join`].
+///
+/// # Parks
+/// Until the last has finished. A kill or a timeout unwinds and detaches the rest.
+pub fn joinall<T>(greenlets: impl IntoIterator<Item = Greenlet<T>>) -> Vec<Result<T, JoinError>> {
+    greenlets.into_iter().map(Greenlet::join).collect()
+}
+
+/// Kills all, waits for them to end, at most for `limit`, and returns how many are still alive.
+///
+/// # Examples
+/// ```
+/// let forever = || greenroom::spawn(|| greenroom::thread::park());
+/// let greenlets = [forever(), forever()];
+/// assert_eq!(greenroom::killall(&greenlets, None), 0);
+/// ```
+///
+/// # Panics
+/// As [`Greenlet::join`].
+///
+/// # Parks
+/// Until all have ended or the time is up. A kill or a timeout of the caller unwinds.
+pub fn killall<'a, T: 'a>(
+    greenlets: impl IntoIterator<Item = &'a Greenlet<T>>,
+    limit: Option<Duration>,
+) -> usize {
+    let deadline = limit.and_then(cancel::deadline_in);
+    let tasks: Vec<&Arc<Task>> = greenlets.into_iter().map(|one| &one.thread.task).collect();
+    tasks.iter().for_each(|task| cancel::kill(task));
+    for task in &tasks {
+        if !super::wait_for_end(task, deadline) {
+            break;
+        }
+    }
+    tasks.iter().filter(|task| !task.is_ended()).count()
+}
+
+/// What can be waited for with [`wait`] and [`iwait`].
+pub trait Waitable: sealed::Subscribe {}
+
+pub(crate) mod sealed {
+    use super::Ready;
+
+    /// Tells when something is ready.
+    pub trait Subscribe {
+        /// Has `ready` called, once, when this is ready; at once if it is. What is returned
+        /// takes that back when dropped.
+        fn subscribe(&self, ready: Ready) -> Option<Box<dyn Drop>>;
+    }
+}
+
+/// To be called when one of the things waited for is ready.
+pub struct Ready {
+    index: usize,
+    arrivals: Arc<Arrivals>,
+}
+
+impl Ready {
+    fn call(self) {
+        let mut queue = self.arrivals.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.push_back(self.index);
+        drop(queue);
+        self.arrivals.waker.wake();
+    }
+}
+
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ready").field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
+/// Indices of what has become ready, in that order.
+struct Arrivals {
+    queue: Mutex<VecDeque<usize>>,
+    waker: Waker,
+}
+
+/// Takes a subscription at a task back.
+struct AtExit {
+    task: Arc<Task>,
+    id: u64,
+    _help: Option<Help>,
+}
+
+impl Drop for AtExit {
+    fn drop(&mut self) {
+        self.task.revoke_exit(self.id);
+    }
+}
+
+fn subscribe_to_end(task: &Arc<Task>, ready: Ready) -> Option<Box<dyn Drop>> {
+    match task.at_exit(Exit::Call(Box::new(|| ready.call()))) {
+        Ok(id) => {
+            let _help = Help::expect_from(task);
+            Some(Box::new(AtExit { task: Arc::clone(task), id, _help }))
+        }
+        Err(Exit::Call(call)) => {
+            call();
+            None
+        }
+        Err(Exit::Wake(_)) => unreachable!("a call was noted, so a call comes back"),
+    }
+}
+
+impl<T> sealed::Subscribe for Greenlet<T> {
+    fn subscribe(&self, ready: Ready) -> Option<Box<dyn Drop>> {
+        subscribe_to_end(&self.thread.task, ready)
+    }
+}
+
+impl<T> Waitable for Greenlet<T> {}
+
+impl<T> sealed::Subscribe for ScopedGreenlet<'_, T> {
+    fn subscribe(&self, ready: Ready) -> Option<Box<dyn Drop>> {
+        subscribe_to_end(&self.thread().task, ready)
+    }
+}
+
+impl<T> Waitable for ScopedGreenlet<'_, T> {}
+
+impl sealed::Subscribe for GreenletRef {
+    fn subscribe(&self, ready: Ready) -> Option<Box<dyn Drop>> {
+        subscribe_to_end(&self.task, ready)
+    }
+}
+
+impl Waitable for GreenletRef {}
+
+/// Iterates over `objects` in the order in which they become ready.
+///
+/// Each position comes once, an object given twice so twice. Leaving early leaves the rest
+/// untouched.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// let after = |ms| greenroom::spawn(move || greenroom::sleep(Duration::from_millis(ms)));
+/// let (slow, fast) = (after(20), after(1));
+/// let order: Vec<_> = greenroom::iwait([&slow, &fast]).map(|g| g.id()).collect();
+/// assert_eq!(order, [fast.id(), slow.id()]);
+/// ```
+///
+/// # Panics
+/// The iteration, in the root, when nothing is left that could make any of the rest ready.
+///
+/// # Parks
+/// The iteration does, until the next object is ready. A kill or a timeout unwinds.
+pub fn iwait<'a, W: Waitable + ?Sized>(
+    objects: impl IntoIterator<Item = &'a W>,
+) -> IWait<'a, W> {
+    let objects: Vec<&'a W> = objects.into_iter().collect();
+    let left = objects.len();
+    IWait { objects, left, limit: None, deadline: None, begun: None }
+}
+
+/// Iterator made by [`iwait`].
+#[must_use = "nothing is waited for until the iterator is used"]
+pub struct IWait<'a, W: ?Sized> {
+    objects: Vec<&'a W>,
+    left: usize,
+    limit: Option<Duration>,
+    deadline: Option<u64>,
+    begun: Option<Begun>,
+}
+
+struct Begun {
+    arrivals: Arc<Arrivals>,
+    _subscriptions: Vec<Option<Box<dyn Drop>>>,
+}
+
+impl<'a, W: Waitable + ?Sized> IWait<'a, W> {
+    /// Ends the iteration `limit` after its first step, also when not all are ready.
+    pub fn timeout(self, limit: Duration) -> Self {
+        IWait { limit: Some(limit), ..self }
+    }
+
+    /// Ends the iteration after `count` objects.
+    pub fn count(self, count: usize) -> Self {
+        IWait { left: self.left.min(count), ..self }
+    }
+
+    fn begin(&mut self) -> Arc<Arrivals> {
+        if let Some(begun) = &self.begun {
+            return Arc::clone(&begun.arrivals);
+        }
+        self.deadline = self.limit.and_then(cancel::deadline_in);
+        let waker = Waker::current();
+        let arrivals = Arc::new(Arrivals { queue: Mutex::default(), waker });
+        let ready = |index| Ready { index, arrivals: Arc::clone(&arrivals) };
+        let objects = self.objects.iter().enumerate();
+        let subscriptions = objects.map(|(index, object)| object.subscribe(ready(index)));
+        let _subscriptions = subscriptions.collect();
+        self.begun = Some(Begun { arrivals: Arc::clone(&arrivals), _subscriptions });
+        arrivals
+    }
+}
+
+impl<'a, W: Waitable + ?Sized> Iterator for IWait<'a, W> {
+    type Item = &'a W;
+
+    fn next(&mut self) -> Option<&'a W> {
+        if self.left == 0 {
+            return None;
+        }
+        let arrivals = self.begin();
+        loop {
+            let next = arrivals.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            if let Some(index) = next {
+                self.left -= 1;
+                return Some(self.objects[index]);
+            }
+            if self.deadline.is_some_and(|deadline| deadline <= cancel::now()) {
+                self.left = 0;
+                return None;
+            }
+            cancel::park_on(Why::Wait(self.left), self.deadline);
+        }
+    }
+}
+
+impl<W: ?Sized> fmt::Debug for IWait<'_, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IWait").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+/// Waits for all of `objects`, or for the first few: see [`Wait`].
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// let after = |ms| greenroom::spawn(move || greenroom::sleep(Duration::from_millis(ms)));
+/// let racers = [after(60_000), after(1)];
+/// let first = greenroom::wait(&racers).count(1).ready();
+/// assert_eq!(first[0].id(), racers[1].id());
+/// racers[0].kill();
+/// ```
+pub fn wait<'a, W: Waitable + ?Sized>(objects: impl IntoIterator<Item = &'a W>) -> Wait<'a, W> {
+    Wait(iwait(objects))
+}
+
+/// A wait to be begun with [`ready`](Wait::ready).
+#[must_use = "nothing is waited for until `ready` is called"]
+#[derive(Debug)]
+pub struct Wait<'a, W: ?Sized>(IWait<'a, W>);
+
+impl<'a, W: Waitable + ?Sized> Wait<'a, W> {
+    /// Waits no longer than `limit`.
+    pub fn timeout(self, limit: Duration) -> Self {
+        Wait(self.0.timeout(limit))
+    }
+
+    /// Waits for no more than `count` of the objects.
+    pub fn count(self, count: usize) -> Self {
+        Wait(self.0.count(count))
+    }
+
+    /// Waits, and returns those that are ready, in the order in which they became so.
+    ///
+    /// # Panics
+    /// As [`iwait`].
+    ///
+    /// # Parks
+    /// Until all, or `count`, are ready, or the time is up. A kill or a timeout unwinds.
+    pub fn ready(self) -> Vec<&'a W> {
+        self.0.collect()
+    }
+}

@@ -1,0 +1,131 @@
+//! Which hub is this OS thread's: made when first needed, gone with the thread.
+//!
+//! ```text
+//!   CURRENT (a plain pointer, fast)  ---->  Hub  <---- OWNER (counts it, drops it at the end)
+//! ```
+//!
+//! * A thread that only sleeps, reads or joins gets no hub: it blocks natively.
+//! * A forked child forgets the pointer: it begins without a hub and never touches its parent's
+//!   epoll set. If a greenlet that forked returns in the child, the child ends there, as one
+//!   does whose forking thread returns.
+//! * When a thread ends with parked greenlets, they and the hub are leaked. To unwind their
+//!   stacks there, in the middle of the destruction of thread-locals, would be a use after
+//!   free reachable from safe code.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::ptr;
+use std::rc::Rc;
+
+use super::Hub;
+use super::sim::World;
+use crate::sys;
+
+thread_local! {
+    static CURRENT: Cell<*const Hub> = const { Cell::new(ptr::null()) };
+    static OWNER: Owner = const { Owner(RefCell::new(None)) };
+}
+
+/// Keeps the implicit hub of a thread until the thread ends.
+struct Owner(RefCell<Option<Rc<Hub>>>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Some(hub) = self.0.take() {
+            CURRENT.set(ptr::null());
+            retire(hub);
+        }
+    }
+}
+
+/// Ends a hub: for good if all its greenlets have ended, by leaking it otherwise.
+fn retire(hub: Rc<Hub>) {
+    hub.shared.close();
+    let left = hub.alive();
+    if left == 0 {
+        drop(hub);
+    } else {
+        log::info!("greenroom: an OS thread ends; its {left} parked greenlets are leaked");
+        std::mem::forget(hub);
+    }
+}
+
+extern "C" fn forget_in_forked_child() {
+    CURRENT.set(ptr::null());
+}
+
+pub(super) fn watch_forks() {
+    sys::fork::watch(forget_in_forked_child);
+}
+
+/// Calls `f` with this thread's hub, if it has one.
+#[inline]
+pub(crate) fn with_hub<R>(f: impl FnOnce(Option<&Hub>) -> R) -> R {
+    let hub = CURRENT.get();
+    // SAFETY: the pointer is set only by this file, to a hub that its owner (OWNER, or the frame
+    // of `run_on_fresh_hub`) keeps until it has reset the pointer. `f` may park: the hub then
+    // stays, because its owner can't go on while a greenlet of it runs or is to be resumed; a
+    // hub whose greenlets never are is leaked, never dropped.
+    f(unsafe { hub.as_ref() })
+}
+
+/// Calls `f` with this thread's hub, making one if there is none.
+///
+/// # Errors
+/// When the kernel has no more descriptors to give (a hub needs two), or the thread is ending.
+pub(crate) fn current_hub<R>(f: impl FnOnce(&Hub) -> R) -> io::Result<R> {
+    if CURRENT.get().is_null() {
+        make_hub()?;
+    }
+    Ok(with_hub(|hub| f(hub.expect("it has just been made"))))
+}
+
+#[cold]
+fn make_hub() -> io::Result<()> {
+    let hub = Hub::new(World::Real)?;
+    let at = Rc::as_ptr(&hub);
+    let kept = OWNER.try_with(|owner| {
+        // After a fork the parent's hub is still there: leaked, as it belongs to the parent.
+        std::mem::forget(owner.0.replace(Some(hub)));
+    });
+    kept.map_err(|_| io::Error::other("this OS thread is ending: it can have no greenlets"))?;
+    CURRENT.set(at);
+    Ok(())
+}
+
+/// Runs `f` as the root of a new hub. `teardown` is called with the hub when `f` is over, also
+/// when it unwinds; afterwards the thread has its former hub back.
+pub(crate) fn run_on_fresh_hub<R>(
+    world: World,
+    f: impl FnOnce(&Hub) -> R,
+    teardown: impl Fn(&Hub),
+) -> io::Result<R> {
+    struct Restore<'a, T: Fn(&Hub)> {
+        hub: Option<Rc<Hub>>,
+        former: *const Hub,
+        forks: u32,
+        teardown: &'a T,
+    }
+    impl<T: Fn(&Hub)> Drop for Restore<'_, T> {
+        fn drop(&mut self) {
+            let Some(hub) = self.hub.take() else { return };
+            if self.forks != sys::fork::generation() {
+                // In a forked child both hubs belong to the parent.
+                CURRENT.set(ptr::null());
+                return std::mem::forget(hub);
+            }
+            (self.teardown)(&hub);
+            CURRENT.set(self.former);
+            retire(hub);
+        }
+    }
+    let hub = Hub::new(world)?;
+    let former = CURRENT.replace(Rc::as_ptr(&hub));
+    let forks = sys::fork::generation();
+    let restore =
+        Restore { hub: Some(Rc::clone(&hub)), former, forks, teardown: &teardown };
+    let result = f(&hub);
+    drop(hub);
+    drop(restore);
+    Ok(result)
+}

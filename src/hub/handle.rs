@@ -1,0 +1,104 @@
+//! The hub as its users see it.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Shared, Stats, current_hub, with_hub};
+
+/// Names a hub, on any thread: to spawn greenlets on it from outside.
+///
+/// As long as a handle exists, its hub waits for work from other threads instead of declaring
+/// that an operation would block forever.
+pub struct HubHandle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl HubHandle {
+    pub(crate) fn new(shared: &Arc<Shared>) -> HubHandle {
+        shared.handles.fetch_add(1, Ordering::AcqRel);
+        HubHandle { shared: Arc::clone(shared) }
+    }
+
+    /// A number that no other hub of this process has or had.
+    pub fn number(&self) -> u64 {
+        self.shared.number
+    }
+
+    /// Whether the hub's OS thread (or its [`run`](crate::run)) has ended.
+    pub fn is_closed(&self) -> bool {
+        self.shared.is_closed()
+    }
+}
+
+impl Clone for HubHandle {
+    fn clone(&self) -> HubHandle {
+        HubHandle::new(&self.shared)
+    }
+}
+
+impl Drop for HubHandle {
+    fn drop(&mut self) {
+        self.shared.handles.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl fmt::Debug for HubHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubHandle").field("number", &self.number()).finish_non_exhaustive()
+    }
+}
+
+/// The hub of this OS thread, made now if there is none.
+///
+/// # Examples
+/// ```
+/// let hub = greenroom::hub::current();
+/// let outside = std::thread::spawn(move || hub.spawn(|| 6 * 7));
+/// // The greenlet runs here, while the root waits for it.
+/// let answer = greenroom::spawn(move || outside.join().unwrap().join());
+/// assert_eq!(answer.join().unwrap().unwrap(), 42);
+/// ```
+///
+/// # Panics
+/// When the hub can't be made because the process is out of descriptors (it needs two); see
+/// [`try_current`].
+pub fn current() -> HubHandle {
+    try_current().expect("a hub needs two descriptors (epoll and eventfd)")
+}
+
+/// As [`current`], with the lack of descriptors as an error.
+///
+/// # Errors
+/// Those of epoll_create1(2) and eventfd(2): EMFILE, ENFILE, ENOMEM.
+pub fn try_current() -> io::Result<HubHandle> {
+    current_hub(|hub| HubHandle::new(&hub.shared))
+}
+
+/// What this thread's hub has and has done; all zero on a thread without one.
+///
+/// # Examples
+/// ```
+/// let before = greenroom::hub::stats().spawned;
+/// greenroom::spawn(|| ()).join().unwrap();
+/// assert_eq!(greenroom::hub::stats().spawned, before + 1);
+/// ```
+pub fn stats() -> Stats {
+    with_hub(|hub| hub.map(|hub| hub.stats()).unwrap_or_default())
+}
+
+/// One line for each greenlet of this thread's hub: its id, its name, what it waits for and for
+/// how long, and where it was spawned.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// let sleeper = greenroom::spawn(|| greenroom::sleep(Duration::from_secs(60)));
+/// greenroom::yield_now();
+/// assert!(greenroom::hub::dump().contains("waits for the end of a sleep"));
+/// sleeper.kill();
+/// ```
+pub fn dump() -> String {
+    with_hub(|hub| hub.map(|hub| hub.dump()).unwrap_or_default())
+}

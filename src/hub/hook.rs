@@ -1,0 +1,49 @@
+//! The panic hook: says which greenlet it was before the former hook says the rest.
+
+use std::io::Write;
+use std::panic;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use super::with_hub;
+use crate::stack::overflow;
+use crate::sys::panics;
+
+/// Wraps the present panic hook, once, and makes overflows name their greenlet.
+pub(super) fn install() {
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    // The hook can't be changed by a thread that panics; the next hub will do it then.
+    if thread::panicking() || INSTALLED.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    overflow::set_describer(describe_running);
+    overflow::install();
+    let former = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        panics::in_hook(|| {
+            announce();
+            former(info);
+        });
+    }));
+}
+
+/// "greenlet #7 'name', spawned at src/main.rs:3:5:" on stderr; nothing outside of greenlets.
+fn announce() {
+    with_hub(|hub| {
+        let Some(hub) = hub else { return };
+        let Some(task) = hub.running().filter(|task| !hub.is_root(*task)) else { return };
+        let task = task.get();
+        // A closed stderr is no reason to panic within a panic.
+        let _ = writeln!(std::io::stderr(), "\n{task}, spawned at {}:", task.spawned_at);
+    });
+}
+
+/// Called in the handler of a stack overflow: reads what is there, allocates nothing.
+fn describe_running(out: &mut dyn std::fmt::Write) {
+    with_hub(|hub| {
+        let _ = match hub.and_then(|hub| hub.running()) {
+            Some(task) => write!(out, "{}", task.get()),
+            None => write!(out, "a greenlet"),
+        };
+    });
+}

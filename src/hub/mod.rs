@@ -1,0 +1,393 @@
+//! The hub: the scheduler of one OS thread.
+//!
+//! ```text
+//!            +--------------------- one turn ----------------------+
+//!            |                                                     |
+//!   run queue: resume, at most 256 and for at most 1 ms            |
+//!            |                                                     |
+//!   inbox:   wakes and spawns that other threads have sent         |
+//!            |                                                     |
+//!   poll:    wait for descriptors (no longer than the next timer)  |
+//!            |  wake who waits for them                            |
+//!   timers:  wake whose time has come (after I/O, so that I/O wins)|
+//!            +-----------------------------------------------------+
+//! ```
+//!
+//! There is no thread or stack of its own for this: the *root*, which is whatever runs on the
+//! OS thread's native stack, runs turns while it is parked. All other greenlets switch to the
+//! root's stack to park and are resumed from there.
+//!
+//! Which file first: `task` (states), `turn` (the picture above), then this one.
+
+mod current;
+mod handle;
+mod hook;
+pub(crate) mod remote;
+pub(crate) mod sim;
+mod slots;
+mod stats;
+mod stuck;
+mod switch;
+pub(crate) mod task;
+mod turn;
+pub(crate) mod waker;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+
+pub(crate) use current::{current_hub, run_on_fresh_hub, with_hub};
+pub(crate) use remote::{Message, Shared};
+pub use handle::{HubHandle, current, dump, stats, try_current};
+pub use stats::Stats;
+pub(crate) use stuck::Help;
+pub(crate) use task::{Exit, State, Task, TaskPtr, Why};
+pub(crate) use turn::OPERATIONS_MAX;
+
+use crate::poller::{Interest, Key, Poller};
+use crate::stack::{Pool, overflow};
+use crate::sys::event_fd::EventFd;
+use crate::sys::{self, panics};
+use crate::timer::Timers;
+use sim::World;
+
+/// The scheduler of one OS thread.
+pub(crate) struct Hub {
+    pub(crate) shared: Arc<Shared>,
+    root: Arc<Task>,
+    /// Who runs: the root, a greenlet, or nobody while the hub itself does.
+    running: Cell<Option<TaskPtr>>,
+    run_queue: RefCell<VecDeque<TaskPtr>>,
+    idlers: RefCell<VecDeque<TaskPtr>>,
+    tasks: RefCell<slots::Slots<Arc<Task>>>,
+    timers: RefCell<Timers<TaskPtr>>,
+    pub(crate) poller: RefCell<Poller<TaskPtr>>,
+    stacks: RefCell<Pool>,
+    pub(crate) world: World,
+    /// The clock as of this turn.
+    now: Cell<u64>,
+    turn: turn::Progress,
+    pub(crate) counters: stats::Counters,
+    frame_ids: Cell<u64>,
+    /// Parked tasks that something outside this hub will wake, which nothing here shows.
+    pub(crate) helped: Cell<usize>,
+    /// Set when nothing can wake the root any more: what it is to panic with.
+    stuck: RefCell<Option<String>>,
+    /// The root parks in a destructor: it must not panic now.
+    root_unwinds: Cell<bool>,
+    _alt_stack: Option<overflow::AltStack>,
+}
+
+impl Hub {
+    fn new(world: World) -> io::Result<Rc<Hub>> {
+        hook::install();
+        current::watch_forks();
+        let bell = EventFd::new()?;
+        let poller = Poller::new(&bell)?;
+        let shared = Arc::new(Shared::new(bell, poller.epoll()));
+        let name = thread::current().name().map(Box::from);
+        let root = Arc::new(Task::new(Arc::clone(&shared), name, Location::caller()));
+        root.local().state.set(State::Running);
+        let now = world.now();
+        Ok(Rc::new(Hub {
+            running: Cell::new(Some(TaskPtr::new(&root))),
+            shared,
+            root,
+            run_queue: RefCell::default(),
+            idlers: RefCell::default(),
+            tasks: RefCell::new(slots::Slots::new()),
+            timers: RefCell::new(Timers::new()),
+            poller: RefCell::new(poller),
+            stacks: RefCell::new(Pool::new()),
+            world,
+            now: Cell::new(now),
+            turn: turn::Progress::default(),
+            counters: stats::Counters::default(),
+            frame_ids: Cell::new(0),
+            helped: Cell::new(0),
+            stuck: RefCell::default(),
+            root_unwinds: Cell::new(false),
+            _alt_stack: overflow::ensure_alt_stack(),
+        }))
+    }
+
+    /// Who runs now; `None` while the hub itself does, in code that must not park.
+    #[inline]
+    pub(crate) fn running(&self) -> Option<TaskPtr> {
+        self.running.get()
+    }
+
+    /// Who runs now, if it is not the root.
+    pub(crate) fn running_greenlet(&self) -> Option<TaskPtr> {
+        self.running().filter(|task| !self.is_root(*task))
+    }
+
+    pub(crate) fn root(&self) -> &Arc<Task> {
+        &self.root
+    }
+
+    pub(crate) fn owns(&self, task: &Task) -> bool {
+        Arc::ptr_eq(&self.shared, &task.hub)
+    }
+
+    /// The clock as of this turn: free, and never ahead of [`Hub::fresh_now`].
+    #[inline]
+    pub(crate) fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    /// The clock now. A sleep is measured from here, also after a burst of computation.
+    pub(crate) fn fresh_now(&self) -> u64 {
+        self.world.now()
+    }
+
+    /// Gives `task` a stack with `body` on it and queues it: first in, first out.
+    ///
+    /// # Errors
+    /// When there is no stack; nothing has been queued then.
+    ///
+    /// # Safety
+    /// `body` must not unwind, and what it borrows must outlive its run, or live for ever if
+    /// it is never run to its end.
+    pub(crate) unsafe fn launch(
+        &self,
+        task: &Arc<Task>,
+        stack_size: Option<usize>,
+        start_at: Option<u64>,
+        body: impl FnOnce(),
+    ) -> io::Result<()> {
+        debug_assert!(self.owns(task));
+        let stack = self.stacks.borrow_mut().take(stack_size)?;
+        let at = TaskPtr::new(task);
+        let start = move || {
+            disarm_start(at);
+            body();
+        };
+        // SAFETY: the caller vouches for `body`.
+        unsafe { switch::prepare(task, stack, start) };
+        let local = task.local();
+        local.slot.set(self.tasks.borrow_mut().insert(Arc::clone(task)));
+        local.since.set(self.now());
+        self.counters.spawned.add(1);
+        match start_at {
+            None => self.make_runnable(at),
+            Some(deadline) => {
+                let timer = self.timers.borrow_mut().arm(deadline, at);
+                local.start_timer.set(Some(timer));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a parked task of this hub runnable; nothing for any other.
+    pub(crate) fn wake(&self, task: &Task) {
+        if task.local().state.get() == State::Parked {
+            self.make_runnable(TaskPtr::new(task));
+        }
+    }
+
+    fn make_runnable(&self, task: TaskPtr) {
+        let local = task.get().local();
+        debug_assert_eq!(local.state.get(), State::Parked);
+        local.state.set(State::Runnable);
+        self.run_queue.borrow_mut().push_back(task);
+    }
+
+    /// Parks whoever runs until it is woken, at the latest at `deadline`. May return early for
+    /// no reason: the caller looks again at what it waits for.
+    pub(crate) fn park(&self, why: Why, deadline: Option<u64>) {
+        let Some(task) = self.running() else {
+            return self.wait_natively(None, deadline);
+        };
+        if thread::panicking() {
+            return self.park_while_panicking(task, why, deadline);
+        }
+        self.park_task(task, why, deadline);
+    }
+
+    /// A destructor parks while its greenlet unwinds: its panic count goes to sleep with it,
+    /// and where that can't be done the OS thread waits instead.
+    #[cold]
+    fn park_while_panicking(&self, task: TaskPtr, why: Why, deadline: Option<u64>) {
+        match panics::take() {
+            Some(count) => {
+                let unwinds = self.root_unwinds.replace(self.is_root(task));
+                self.park_task(task, why, deadline);
+                self.root_unwinds.set(unwinds);
+                panics::put(count);
+            }
+            None => {
+                let fd = match why {
+                    Why::Readable(fd) => Some((fd, Interest::Read)),
+                    Why::Writable(fd) => Some((fd, Interest::Write)),
+                    _ => None,
+                };
+                self.wait_natively(fd, deadline);
+            }
+        }
+    }
+
+    fn park_task(&self, task: TaskPtr, why: Why, deadline: Option<u64>) {
+        let local = task.get().local();
+        debug_assert_eq!(local.state.get(), State::Running, "only who runs can park");
+        local.why.set(why);
+        local.since.set(self.now());
+        let wake_at = deadline.unwrap_or(u64::MAX).min(local.alarm.get());
+        let timer =
+            (wake_at != u64::MAX).then(|| self.timers.borrow_mut().arm(wake_at, task));
+        local.state.set(State::Parked);
+        if cfg!(greenroom_spurious_wakes) && self.turn.coin() {
+            self.make_runnable(task);
+        }
+        self.switch_out(task);
+        if let Some(timer) = timer {
+            self.timers.borrow_mut().cancel(timer);
+        }
+    }
+
+    /// Goes to the end of the run queue.
+    pub(crate) fn yield_now(&self) {
+        let Some(task) = self.running() else { return };
+        let count = if thread::panicking() {
+            let Some(count) = panics::take() else { return };
+            Some(count)
+        } else {
+            None
+        };
+        task.get().local().state.set(State::Runnable);
+        self.run_queue.borrow_mut().push_back(task);
+        self.switch_out(task);
+        if let Some(count) = count {
+            panics::put(count);
+        }
+    }
+
+    /// Parks until nothing is runnable and no descriptor is ready.
+    pub(crate) fn idle(&self) {
+        let Some(task) = self.running() else { return };
+        self.idlers.borrow_mut().push_back(task);
+        self.park(Why::Idle, None);
+        self.idlers.borrow_mut().retain(|other| *other != task);
+    }
+
+    /// Leaves the running task's stack; returns when it runs again.
+    #[inline]
+    fn switch_out(&self, task: TaskPtr) {
+        if self.is_root(task) {
+            self.turn_until_root_runs();
+            if let Some(report) = self.stuck.take() {
+                panic!("{report}");
+            }
+        } else {
+            switch::suspend(task);
+        }
+        debug_assert_eq!(task.get().local().state.get(), State::Running);
+    }
+
+    #[inline]
+    fn is_root(&self, task: TaskPtr) -> bool {
+        std::ptr::eq(task.get(), &*self.root)
+    }
+
+    /// Blocks the OS thread: for code that can't switch (in the hub itself, in a panic hook).
+    #[cold]
+    fn wait_natively(&self, fd: Option<(i32, Interest)>, deadline: Option<u64>) {
+        // Other greenlets stand still meanwhile, so nobody here can wake us: look again soon.
+        const SLICE_NS: u64 = 1_000_000;
+        let left = deadline.map_or(SLICE_NS, |deadline| {
+            deadline.saturating_sub(self.fresh_now()).min(SLICE_NS)
+        });
+        let waited = match fd {
+            Some((fd, interest)) => switch::poll_raw(fd, interest, left),
+            None => sys::fd::poll(None, false, false, Some(left)),
+        };
+        if let Err(error) = waited {
+            log::debug!("greenroom: poll(2) of {fd:?} failed: {error}");
+        }
+        self.now.set(self.fresh_now());
+        self.receive_mail();
+    }
+
+    /// Begins to watch `fd` on this hub.
+    pub(crate) fn register(&self, fd: BorrowedFd<'_>, known_as: RawFd) -> io::Result<Key> {
+        self.poller.borrow_mut().register(fd, known_as)
+    }
+
+    #[inline]
+    pub(crate) fn is_registered(&self, key: Key) -> bool {
+        self.poller.borrow_mut().registry().contains(key)
+    }
+
+    /// Stops watching; whoever waits is woken and finds its key stale: EBADF.
+    pub(crate) fn deregister(&self, key: Key, fd: BorrowedFd<'_>) -> usize {
+        let orphans = self.poller.borrow_mut().deregister(key, fd);
+        orphans.iter().for_each(|task| self.wake(task.get()));
+        orphans.len()
+    }
+
+    /// Wakes whoever waits for `fd`, to find its key stale; returns how many there were.
+    pub(crate) fn cancel_waits(&self, fd: BorrowedFd<'_>) -> usize {
+        let keys = self.poller.borrow_mut().registry().keys_of(fd.as_raw_fd());
+        keys.into_iter().map(|key| self.deregister(key, fd)).sum()
+    }
+
+    /// One operation has succeeded without parking. After enough of them in a row others get
+    /// their turn, or an always-ready socket would starve them.
+    #[inline]
+    pub(crate) fn count_operation(&self) {
+        if self.turn.spend_operation() {
+            self.yield_now();
+        }
+    }
+
+    /// A number that no other timeout of this hub has had.
+    pub(crate) fn next_frame_id(&self) -> u64 {
+        self.frame_ids.set(self.frame_ids.get() + 1);
+        self.frame_ids.get()
+    }
+
+    /// Parks the root until all others have ended; false at the deadline, or when they never
+    /// will because nothing is left that could wake them.
+    pub(crate) fn wait_for_others(&self, deadline: Option<u64>) -> bool {
+        let me = usize::from(self.running().is_some_and(|task| !self.is_root(task)));
+        loop {
+            if self.alive() <= me {
+                return true;
+            }
+            if deadline.is_some_and(|deadline| deadline <= self.now()) {
+                return false;
+            }
+            self.park(Why::Others, deadline);
+            if self.run_queue.borrow().is_empty() && self.timers.borrow().len() == 0 {
+                let stuck = self.is_stuck();
+                if stuck {
+                    return self.alive() <= me;
+                }
+            }
+        }
+    }
+
+    /// Number of greenlets that have been launched and have not ended.
+    pub(crate) fn alive(&self) -> usize {
+        self.tasks.borrow().len()
+    }
+
+    /// Calls `visit` with every greenlet that has not ended.
+    pub(crate) fn each_task(&self, visit: impl FnMut(&Arc<Task>)) {
+        let tasks: Vec<_> = self.tasks.borrow().iter().cloned().collect();
+        tasks.iter().for_each(visit);
+    }
+
+}
+
+/// A task that starts, be it because it was killed before its time, needs its timer no more.
+fn disarm_start(task: TaskPtr) {
+    if let Some(timer) = task.get().local().start_timer.take() {
+        with_hub(|hub| hub.map(|hub| hub.timers.borrow_mut().cancel(timer)));
+    }
+}

@@ -1,0 +1,166 @@
+//! The part of a hub that other OS threads may touch: its inbox and its doorbell.
+//!
+//! ```text
+//!   another thread                     the hub's thread
+//!   inbox.push(message)                asleep := true
+//!   fence                              fence
+//!   asleep? --yes--> ring, once        inbox empty? --yes--> epoll_wait
+//! ```
+//!
+//! Whoever comes second sees what the other wrote, so a message is either found before the hub
+//! sleeps or rings the bell; and a bell rings at most once per sleep, whatever the number of
+//! messages.
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+
+use crossbeam_queue::SegQueue;
+use once_cell::sync::Lazy;
+
+use super::Hub;
+use super::task::Task;
+use crate::poller::Key;
+use crate::sys::epoll::Epoll;
+use crate::sys::event_fd::EventFd;
+use crate::sys::fork;
+
+/// Greenlet ids are `hub << ID_BITS | count`: unique in the process, without a shared counter.
+const ID_BITS: u32 = 40;
+
+static HUBS: AtomicU64 = AtomicU64::new(0);
+
+/// What one thread asks of another's hub.
+pub(crate) enum Message {
+    Wake(Arc<Task>),
+    Run(Box<dyn FnOnce(&Hub) + Send>),
+    /// A descriptor was closed elsewhere: forget its registration, tell who waits.
+    Forget(Key),
+}
+
+/// The descriptors of a hub that other threads use.
+struct Doors {
+    bell: EventFd,
+    epoll: Arc<Epoll>,
+}
+
+/// See the head of this file.
+pub(crate) struct Shared {
+    pub(crate) number: u64,
+    inbox: SegQueue<Message>,
+    asleep: AtomicBool,
+    closed: AtomicBool,
+    /// None for the hub that is nowhere.
+    doors: Option<Doors>,
+    /// The fork generation of the process that the hub belongs to.
+    pub(crate) forks: u32,
+    ids: AtomicU64,
+    /// Handles by which another thread may wake or start something here.
+    pub(crate) handles: AtomicUsize,
+    /// Rings of the bell, for statistics.
+    pub(crate) rings: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(bell: EventFd, epoll: Arc<Epoll>) -> Shared {
+        Shared::with_doors(Some(Doors { bell, epoll }))
+    }
+
+    /// Home of the greenlets that could not be started for want of a hub.
+    pub(crate) fn nowhere() -> Arc<Shared> {
+        static NOWHERE: Lazy<Arc<Shared>> = Lazy::new(|| {
+            let nowhere = Shared::with_doors(None);
+            nowhere.close();
+            Arc::new(nowhere)
+        });
+        Arc::clone(&NOWHERE)
+    }
+
+    fn with_doors(doors: Option<Doors>) -> Shared {
+        Shared {
+            number: HUBS.fetch_add(1, Ordering::Relaxed),
+            inbox: SegQueue::new(),
+            asleep: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            doors,
+            forks: fork::generation(),
+            ids: AtomicU64::new(1),
+            handles: AtomicUsize::new(0),
+            rings: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes a descriptor that is about to be closed out of the hub's epoll set.
+    pub(crate) fn unwatch(&self, fd: BorrowedFd<'_>) {
+        if let Some(doors) = &self.doors
+            && let Err(error) = doors.epoll.delete(fd)
+        {
+            log::debug!("greenroom: {fd:?} was not watched by hub {}: {error}", self.number);
+        }
+    }
+
+    pub(crate) fn next_id(&self) -> u64 {
+        self.number << ID_BITS | self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Leaves a message. `false` when the hub is gone: the message is then dropped, here.
+    pub(crate) fn send(&self, message: Message) -> bool {
+        self.inbox.push(message);
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
+            self.rings.fetch_add(1, Ordering::Relaxed);
+            if let Some(doors) = &self.doors {
+                doors.bell.ring();
+            }
+        }
+        if self.closed.load(Ordering::Relaxed) {
+            self.empty_inbox();
+            return false;
+        }
+        true
+    }
+
+    pub(crate) fn receive(&self) -> Option<Message> {
+        self.inbox.pop()
+    }
+
+    pub(crate) fn has_mail(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    /// The hub wants to sleep: from now on messages ring. `false` if there is mail already.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if self.has_mail() {
+            self.asleep.store(false, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    pub(crate) fn wake_up(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// The hub is gone: what is sent from now on is dropped by its sender.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.empty_inbox();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    fn empty_inbox(&self) {
+        while self.inbox.pop().is_some() {}
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("number", &self.number).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,61 @@
+//! A table with stable small indices, reused after removal.
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(super) struct Slots<T> {
+    entries: Vec<Option<T>>,
+    vacant: Vec<usize>,
+}
+
+impl<T> Slots<T> {
+    pub(super) fn new() -> Slots<T> {
+        Slots { entries: Vec::new(), vacant: Vec::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len() - self.vacant.len()
+    }
+
+    pub(super) fn insert(&mut self, value: T) -> usize {
+        match self.vacant.pop() {
+            Some(index) => {
+                debug_assert!(self.entries[index].is_none());
+                self.entries[index] = Some(value);
+                index
+            }
+            None => {
+                self.entries.push(Some(value));
+                self.entries.len() - 1
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, index: usize) -> Option<T> {
+        let value = self.entries.get_mut(index)?.take();
+        if value.is_some() {
+            self.vacant.push(index);
+        }
+        value
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indices_are_small_and_reused() {
+        let mut slots = Slots::new();
+        let (a, b) = (slots.insert("a"), slots.insert("b"));
+        assert_eq!((a, b), (0, 1));
+        assert_eq!(slots.remove(a), Some("a"));
+        assert_eq!(slots.remove(a), None);
+        assert_eq!(slots.insert("c"), a);
+        assert_eq!(slots.len(), 2);
+        assert_eq!(slots.iter().copied().collect::<Vec<_>>(), ["c", "b"]);
+    }
+}

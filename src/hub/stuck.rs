@@ -1,0 +1,97 @@
+//! "This operation would block forever": when to say it, and what to say.
+
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::task::{State, Task, Why};
+use super::{Hub, with_hub};
+use crate::sys;
+
+/// Greenlets told of one by one in a report; of more, the number is told.
+const REPORT_MAX: usize = 1000;
+
+impl Hub {
+    /// Nothing is runnable and no timer is armed: is there nobody left who could wake anyone?
+    ///
+    /// Errs on the side of waiting. Who could: the kernel, through a descriptor that somebody
+    /// waits for; a thread of our own that works for a parked greenlet; another thread that
+    /// holds a handle of this hub or of one of its greenlets (in a process with one OS thread
+    /// there is no other).
+    pub(super) fn is_stuck(&self) -> bool {
+        if self.root_unwinds.get() || self.helped.get() > 0 {
+            return false;
+        }
+        if self.poller.borrow().waiting() > 0 || self.shared.has_mail() {
+            return false;
+        }
+        self.shared.handles.load(Ordering::Acquire) == 0
+            || sys::fd::threads_of_process() == Some(1)
+    }
+
+    /// Every parked greenlet: what it waits for, for how long, and where it was spawned.
+    pub(super) fn stuck_report(&self) -> String {
+        let mut report = String::from("this operation would block forever\n");
+        let root = &self.root;
+        let _ = writeln!(report, "  the root waits for {}", root.local().why.get());
+        report.push_str(&self.dump());
+        report.push_str("nothing else is left that could wake any of them");
+        report
+    }
+
+    /// One line for each greenlet that has not ended.
+    pub(crate) fn dump(&self) -> String {
+        let mut lines = String::new();
+        let mut count = 0;
+        self.each_task(|task| {
+            count += 1;
+            if count <= REPORT_MAX {
+                let _ = writeln!(lines, "  {}", self.describe(task));
+            }
+        });
+        if count > REPORT_MAX {
+            let _ = writeln!(lines, "  ... and {} more", count - REPORT_MAX);
+        }
+        lines
+    }
+
+    fn describe(&self, task: &Task) -> String {
+        let local = task.local();
+        let age = Duration::from_nanos(self.fresh_now().saturating_sub(local.since.get()));
+        let place = task.spawned_at;
+        match local.state.get() {
+            State::Parked if local.why.get() == Why::Start => {
+                format!("{task}: not started yet; spawned at {place}")
+            }
+            State::Parked => {
+                let why = local.why.get();
+                format!("{task}: waits for {why} since {age:.3?}; spawned at {place}")
+            }
+            State::Running => format!("{task}: runs; spawned at {place}"),
+            _ => format!("{task}: is runnable; spawned at {place}"),
+        }
+    }
+}
+
+/// While it lives, this thread's hub expects to be woken by another thread, and so does not
+/// declare that an operation would block forever.
+pub(crate) struct Help(());
+
+impl Help {
+    pub(crate) fn expect() -> Help {
+        with_hub(|hub| hub.inspect(|hub| hub.helped.set(hub.helped.get() + 1)));
+        Help(())
+    }
+
+    /// If `task` belongs to another hub.
+    pub(crate) fn expect_from(task: &Task) -> Option<Help> {
+        let foreign = with_hub(|hub| hub.is_some_and(|hub| !hub.owns(task)));
+        foreign.then(Help::expect)
+    }
+}
+
+impl Drop for Help {
+    fn drop(&mut self) {
+        with_hub(|hub| hub.inspect(|hub| hub.helped.set(hub.helped.get() - 1)));
+    }
+}

@@ -1,0 +1,280 @@
+//! The hub's cell for one greenlet.
+//!
+//! ```text
+//!            launch                 pop                     returns
+//!   (new) ----------> Runnable -----------> Running ------------------> Done
+//!                        ^                   |   |
+//!                        |    yield          |   | park
+//!                        +-------------------+   v
+//!                        +------------------- Parked
+//!                              wake
+//! ```
+//!
+//! A wake of a task that is not parked is a no-op. That loses nothing: only its own hub's OS
+//! thread moves a task, so a wake that comes through the inbox is seen while the task does not
+//! run, and whoever parks looks again at what it waits for when it runs again. Spurious wakes
+//! are legal, so a late wake, meant for an earlier wait, does no harm either.
+//!
+//! Two halves: [`Local`] belongs to the hub's OS thread, everything else to all.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::fmt;
+use std::panic::Location;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::remote::Shared;
+use super::waker::Waker;
+use crate::coroutine::{Coroutine, Suspender};
+use crate::timer;
+
+/// See the head of this file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Runnable,
+    Running,
+    Parked,
+    Done,
+}
+
+/// What a parked task waits for; told in dumps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    Start,
+    Sleep,
+    Idle,
+    Unpark,
+    Readable(i32),
+    Writable(i32),
+    Join(u64),
+    Wait(usize),
+    Scope(usize),
+    Others,
+    Helper(&'static str),
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::Start => write!(f, "its start"),
+            Why::Sleep => write!(f, "the end of a sleep"),
+            Why::Idle => write!(f, "the hub to be idle"),
+            Why::Unpark => write!(f, "an unpark"),
+            Why::Readable(fd) => write!(f, "descriptor {fd} to be readable"),
+            Why::Writable(fd) => write!(f, "descriptor {fd} to be writable"),
+            Why::Join(id) => write!(f, "greenlet #{id} to finish"),
+            Why::Wait(count) => write!(f, "the first of {count} objects"),
+            Why::Scope(count) => write!(f, "the {count} greenlets of its scope"),
+            Why::Others => write!(f, "all other greenlets to finish"),
+            Why::Helper(what) => write!(f, "{what}"),
+        }
+    }
+}
+
+/// One `with_timeout` that a greenlet is inside of; lives on that greenlet's stack.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) id: u64,
+    pub(crate) deadline: u64,
+    /// Entered in a destructor while the greenlet unwinds: then it is delivered there.
+    pub(crate) unwinding: bool,
+    pub(crate) outer: *const Frame,
+}
+
+/// The half of a task that only its hub's OS thread may touch.
+pub(crate) struct Local {
+    pub(crate) state: Cell<State>,
+    pub(crate) why: Cell<Why>,
+    /// When it was parked, by the hub's clock.
+    pub(crate) since: Cell<u64>,
+    /// The timer that is to start it, if it is to start late.
+    pub(crate) start_timer: Cell<Option<timer::Key>>,
+    /// Index in the hub's table of tasks.
+    pub(crate) slot: Cell<usize>,
+    pub(crate) suspender: Cell<Option<Suspender>>,
+    pub(crate) coroutine: UnsafeCell<Option<Coroutine>>,
+    /// The earliest deadline of the frames that may be delivered; `u64::MAX` for none.
+    pub(crate) alarm: Cell<u64>,
+    pub(crate) frames: Cell<*const Frame>,
+    /// Inside a shield, the frame that was innermost when it began.
+    pub(crate) shield_floor: Cell<*const Frame>,
+    pub(crate) shields: Cell<u32>,
+    /// Inside how many `foreign` calls: unwinding is forbidden then.
+    pub(crate) foreign: Cell<u32>,
+    /// Storage of the room `local`.
+    pub(crate) locals: RefCell<Option<Box<dyn Any>>>,
+}
+
+/// What is to happen when a task ends.
+pub(crate) enum Exit {
+    Wake(Waker),
+    Call(Box<dyn FnOnce() + Send>),
+}
+
+/// What is to happen when a task ends, and who asked for it.
+#[derive(Default)]
+struct Exits {
+    next_id: u64,
+    list: Vec<(u64, Exit)>,
+}
+
+/// Phases of a task's end, as other threads see them.
+const ALIVE: u8 = 0;
+const AWAITED: u8 = 1;
+const ENDED: u8 = 2;
+
+/// One greenlet, as its hub sees it.
+pub(crate) struct Task {
+    local: Local,
+    pub(crate) id: u64,
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) spawned_at: &'static Location<'static>,
+    pub(crate) hub: Arc<Shared>,
+    pub(crate) killed: AtomicBool,
+    /// The token of `unpark`.
+    pub(crate) token: AtomicBool,
+    phase: AtomicU8,
+    exits: Mutex<Exits>,
+}
+
+// SAFETY: `local` is reached only through `Task::local`, whose callers are on the OS thread of
+// the task's hub; all other fields are immutable or synchronise themselves. What `local` owns
+// (the coroutine, the storage of green_local!) is taken out before the task ends, on the hub's
+// thread, so that no other thread drops it; a task that never ends is never dropped.
+unsafe impl Send for Task {}
+// SAFETY: as above.
+unsafe impl Sync for Task {}
+
+impl Task {
+    pub(crate) fn new(
+        hub: Arc<Shared>,
+        name: Option<Box<str>>,
+        spawned_at: &'static Location<'static>,
+    ) -> Task {
+        let id = hub.next_id();
+        let local = Local {
+            state: Cell::new(State::Parked),
+            why: Cell::new(Why::Start),
+            since: Cell::new(0),
+            start_timer: Cell::new(None),
+            slot: Cell::new(usize::MAX),
+            suspender: Cell::new(None),
+            coroutine: UnsafeCell::new(None),
+            alarm: Cell::new(u64::MAX),
+            frames: Cell::new(ptr::null()),
+            shield_floor: Cell::new(ptr::null()),
+            shields: Cell::new(0),
+            foreign: Cell::new(0),
+            locals: RefCell::new(None),
+        };
+        Task {
+            local,
+            id,
+            name,
+            spawned_at,
+            hub,
+            killed: AtomicBool::new(false),
+            token: AtomicBool::new(false),
+            phase: AtomicU8::new(ALIVE),
+            exits: Mutex::default(),
+        }
+    }
+
+    /// The half that belongs to the hub's OS thread; to be called there only.
+    #[inline]
+    pub(crate) fn local(&self) -> &Local {
+        &self.local
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == ENDED
+    }
+
+    /// Asks for something to happen at the end; `Err` gives it back if that has come already.
+    pub(crate) fn at_exit(&self, exit: Exit) -> Result<u64, Exit> {
+        let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+        // Noted under the lock: `end` sees either the new phase here or the entry there.
+        let noted = self.phase.compare_exchange(
+            ALIVE,
+            AWAITED,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        if noted == Err(ENDED) {
+            return Err(exit);
+        }
+        let id = exits.next_id;
+        exits.next_id += 1;
+        exits.list.push((id, exit));
+        Ok(id)
+    }
+
+    /// Takes back what `at_exit` noted; false when it has happened or is happening.
+    pub(crate) fn revoke_exit(&self, id: u64) -> bool {
+        let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+        let position = exits.list.iter().position(|(other, _)| *other == id);
+        position.map(|position| exits.list.remove(position)).is_some()
+    }
+
+    /// Declares the task ended; gives the first thing to be done about it, if there is any.
+    /// To be called until there is none: so one that is revoked meanwhile does not happen.
+    pub(crate) fn end(&self) -> Option<Exit> {
+        if self.phase.swap(ENDED, Ordering::AcqRel) == ALIVE {
+            return None;
+        }
+        let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+        if exits.list.is_empty() { None } else { Some(exits.list.remove(0).1) }
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("id", &self.id).field("name", &self.name).finish()
+    }
+}
+
+/// "greenlet #7" or "greenlet #7 'name'".
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "greenlet #{}", self.id)?;
+        match &self.name {
+            Some(name) => write!(f, " '{name}'"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A task by address, without a count: for queues of the hub that owns it.
+///
+/// Valid as long as the task is in its hub's table, which is until it has ended and its
+/// coroutine has returned; the hub keeps no pointer beyond that.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TaskPtr(ptr::NonNull<Task>);
+
+impl TaskPtr {
+    pub(crate) fn new(task: &Task) -> TaskPtr {
+        TaskPtr(ptr::NonNull::from(task))
+    }
+
+    #[inline]
+    pub(crate) fn get<'a>(self) -> &'a Task {
+        // SAFETY: see the type's description; the hub's table holds a counted reference.
+        unsafe { self.0.as_ref() }
+    }
+
+    pub(crate) fn to_arc(self) -> Arc<Task> {
+        // SAFETY: every task lives in an Arc, and the hub's table holds one count of it.
+        unsafe {
+            Arc::increment_strong_count(self.0.as_ptr());
+            Arc::from_raw(self.0.as_ptr())
+        }
+    }
+}
+
+impl fmt::Debug for TaskPtr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.get(), f)
+    }
+}

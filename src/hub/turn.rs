@@ -1,0 +1,233 @@
+//! One turn of the hub; the picture stands at the head of the room.
+//!
+//! Limits, each a promise to whoever waits for the next poll:
+//! * [`RESUMES_MAX`] resumes or [`BETWEEN_POLLS_MAX_NS`] between two polls,
+//! * [`OPERATIONS_MAX`] operations in a row that did not have to park,
+//! * [`MAIL_MAX`] messages taken from the inbox at a time.
+
+use std::cell::Cell;
+
+use super::task::{State, TaskPtr, Why};
+use super::{Hub, Message, switch, with_hub};
+use crate::sys;
+
+const RESUMES_MAX: u32 = if cfg!(greenroom_turn_of_one) { 1 } else { 256 };
+const BETWEEN_POLLS_MAX_NS: u64 = 1_000_000;
+/// As tokio's budget; without one an always-ready socket starved its neighbours for 688 ms.
+pub(crate) const OPERATIONS_MAX: u32 = 128;
+const MAIL_MAX: usize = 1024;
+/// The clock costs as much as a switch, so it is read only after every so many resumes.
+const RESUMES_PER_CLOCK: u32 = 8;
+/// Stacks are trimmed at most this often, and only when the hub has nothing to do.
+const TRIM_EVERY_NS: u64 = 1_000_000_000;
+
+/// How far the present turn has come.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    resumes: Cell<u32>,
+    operations: Cell<u32>,
+    polled_at: Cell<u64>,
+    trimmed_at: Cell<u64>,
+    coins: Cell<u32>,
+}
+
+impl Progress {
+    fn begin_run(&self) {
+        self.operations.set(0);
+    }
+
+    /// Counts one operation; true when the budget is used up.
+    #[inline]
+    pub(super) fn spend_operation(&self) -> bool {
+        let spent = self.operations.get() + 1;
+        self.operations.set(spent);
+        spent >= OPERATIONS_MAX
+    }
+
+    /// Heads or tails, for the test-only spurious wakes.
+    pub(super) fn coin(&self) -> bool {
+        self.coins.set(self.coins.get().wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+        self.coins.get() >> 31 == 1
+    }
+}
+
+impl Hub {
+    /// Runs turns on the root's stack until the root is to run again.
+    pub(super) fn turn_until_root_runs(&self) {
+        self.running.set(None);
+        loop {
+            if self.poll_is_due() {
+                self.poll();
+            }
+            let Some(task) = self.next_runnable() else {
+                self.poll();
+                continue;
+            };
+            debug_assert_eq!(task.get().local().state.get(), State::Runnable);
+            task.get().local().state.set(State::Running);
+            self.running.set(Some(task));
+            self.turn.begin_run();
+            if self.is_root(task) {
+                return;
+            }
+            self.counters.switches.add(1);
+            if switch::resume(task) {
+                self.bury(task);
+            }
+            self.running.set(None);
+        }
+    }
+
+    fn poll_is_due(&self) -> bool {
+        let turn = &self.turn;
+        let resumes = turn.resumes.get() + 1;
+        turn.resumes.set(resumes);
+        if resumes >= RESUMES_MAX {
+            return true;
+        }
+        let look = resumes % RESUMES_PER_CLOCK == 0 || turn.operations.get() >= OPERATIONS_MAX;
+        look && self.fresh_now().saturating_sub(turn.polled_at.get()) >= BETWEEN_POLLS_MAX_NS
+    }
+
+    fn next_runnable(&self) -> Option<TaskPtr> {
+        let mut queue = self.run_queue.borrow_mut();
+        if let Some(sim) = self.world.sim()
+            && queue.len() > 1
+        {
+            let chosen = sim.choose(queue.len());
+            queue.swap(0, chosen);
+        }
+        queue.pop_front()
+    }
+
+    /// A task's body has returned: its stack can be used again.
+    fn bury(&self, task: TaskPtr) {
+        if with_hub(|hub| !hub.is_some_and(|hub| std::ptr::eq(hub, self))) {
+            // The greenlet forked, and this is the child: the stack below is the parent's.
+            sys::fork::exit_child();
+        }
+        let task = task.get();
+        task.local().state.set(State::Done);
+        let stack = switch::retire(task);
+        self.stacks.borrow_mut().give(stack);
+        let counted = self.tasks.borrow_mut().remove(task.local().slot.get());
+        debug_assert!(counted.is_some());
+        drop(counted);
+        self.tell_who_waits_for_others();
+    }
+
+    /// Wakes the root if it waits for the end of all others, to look again.
+    fn tell_who_waits_for_others(&self) {
+        if self.root.local().why.get() == Why::Others {
+            self.wake(&self.root);
+        }
+    }
+
+    /// The rest of the turn: mail, descriptors, timers. Sleeps if nothing is runnable.
+    fn poll(&self) {
+        self.turn.resumes.set(0);
+        self.receive_mail();
+        if self.run_queue.borrow().is_empty() {
+            self.sleep();
+        } else if self.poller.borrow().len() > 0 {
+            self.collect(Some(0));
+        }
+        self.now.set(self.fresh_now());
+        self.turn.polled_at.set(self.now());
+        self.fire_timers();
+        self.receive_mail();
+    }
+
+    /// Waits for descriptors and wakes who waits for them.
+    fn collect(&self, timeout_ns: Option<u64>) {
+        self.counters.polls.add(1);
+        let polled = self.poller.borrow_mut().poll(timeout_ns, |task| self.wake(task.get()));
+        if let Err(error) = polled {
+            // Somebody closed our descriptor. Timers and mail go on; say it and don't spin.
+            log::error!("greenroom: epoll_wait failed, descriptors are not served: {error}");
+            let _ = sys::fd::poll(None, false, false, Some(timeout_ns.unwrap_or(10_000_000)));
+        }
+    }
+
+    pub(super) fn fire_timers(&self) {
+        let now = self.now();
+        loop {
+            let due = self.timers.borrow_mut().pop_due(now);
+            let Some(task) = due else { break };
+            self.wake(task.get());
+        }
+    }
+
+    pub(super) fn receive_mail(&self) {
+        for _ in 0..MAIL_MAX {
+            match self.shared.receive() {
+                None => break,
+                Some(Message::Wake(task)) => self.wake(&task),
+                Some(Message::Run(job)) => job(self),
+                Some(Message::Forget(key)) => {
+                    let orphans = self.poller.borrow_mut().registry().remove(key);
+                    orphans.iter().for_each(|task| self.wake(task.get()));
+                }
+            }
+        }
+    }
+
+    /// Nothing is runnable: wait for a descriptor, a timer, or mail.
+    fn sleep(&self) {
+        self.now.set(self.fresh_now());
+        let next_timer = self.timers.borrow().next_deadline();
+        if !self.idlers.borrow().is_empty() || self.world.sim().is_some() {
+            self.collect(Some(0));
+            let due = next_timer.is_some_and(|deadline| deadline <= self.now());
+            if due || !self.run_queue.borrow().is_empty() {
+                return;
+            }
+            if self.wake_idlers() || self.jump(next_timer) {
+                return;
+            }
+        }
+        if next_timer.is_none() && self.is_stuck() {
+            return self.tell_root_that_all_is_stuck();
+        }
+        let timeout = next_timer.map(|deadline| deadline.saturating_sub(self.now()));
+        self.trim_stacks(timeout);
+        if self.shared.fall_asleep() {
+            self.counters.sleeps.add(1);
+            self.collect(timeout);
+            self.shared.wake_up();
+        }
+    }
+
+    fn wake_idlers(&self) -> bool {
+        let idlers = std::mem::take(&mut *self.idlers.borrow_mut());
+        idlers.iter().for_each(|task| self.wake(task.get()));
+        !self.run_queue.borrow().is_empty()
+    }
+
+    /// Virtual time: all are parked, so the next timer is due.
+    fn jump(&self, next_timer: Option<u64>) -> bool {
+        match (self.world.sim(), next_timer) {
+            (Some(sim), Some(deadline)) if self.helped.get() == 0 => {
+                sim.advance_to(deadline);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn trim_stacks(&self, timeout: Option<u64>) {
+        let long = timeout.is_none_or(|ns| ns >= BETWEEN_POLLS_MAX_NS);
+        let turn = &self.turn;
+        if long && self.now().saturating_sub(turn.trimmed_at.get()) >= TRIM_EVERY_NS {
+            turn.trimmed_at.set(self.now());
+            self.stacks.borrow_mut().trim();
+        }
+    }
+
+    fn tell_root_that_all_is_stuck(&self) {
+        if self.root.local().why.get() != Why::Others {
+            *self.stuck.borrow_mut() = Some(self.stuck_report());
+        }
+        self.wake(&self.root);
+    }
+}

@@ -1,0 +1,38 @@
+//! Waiting for descriptors: any that is `AsFd`, pipes, standard input.
+//!
+//! Sockets are in [`net`](crate::net); this is what lies below them, and what serves every other
+//! descriptor. `std::io`'s traits and types are re-exported, so that `std::io` becomes
+//! `greenroom::io` by search and replace.
+//!
+//! # Examples
+//! ```
+//! use greenroom::io::{self, Read, Write};
+//!
+//! let (mut reader, mut writer) = io::pipe()?;
+//! let reply = greenroom::spawn(move || {
+//!     let mut text = String::new();
+//!     reader.read_to_string(&mut text).map(|_| text)
+//! });
+//! writer.write_all(b"through the pipe")?;
+//! drop(writer);
+//! assert_eq!(reply.join().unwrap()?, "through the pipe");
+//! # Ok::<(), io::Error>(())
+//! ```
+
+mod pipe;
+mod registrations;
+mod source;
+mod stdin;
+mod turnstile;
+mod wait;
+
+pub use pipe::{PipeReader, PipeWriter, pipe};
+pub(crate) use source::Source;
+pub use std::io::{
+    BufRead, BufReader, BufWriter, Bytes, Chain, Cursor, Empty, Error, ErrorKind, IntoInnerError,
+    IoSlice, IoSliceMut, LineWriter, Lines, Read, Repeat, Result, Seek, SeekFrom, Sink, Split,
+    Stderr, StderrLock, Stdout, StdoutLock, Take, Write, copy, empty, prelude, read_to_string,
+    repeat, sink, stderr, stdout,
+};
+pub use stdin::{Stdin, StdinLock, stdin};
+pub use wait::{cancel_waits, wait_readable, wait_writable};

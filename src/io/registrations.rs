@@ -1,0 +1,67 @@
+//! Where one descriptor is registered: on each hub that has had to wait for it.
+//!
+//! A registration belongs to the object, not to the number of its descriptor: so a number that
+//! comes back names nothing of what it named before.
+
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::hub::{Hub, Message, Shared, with_hub};
+use crate::poller::Key;
+use crate::sys::fork;
+
+/// One hub's registration of a descriptor.
+#[derive(Clone, Debug)]
+struct Registration {
+    hub: Arc<Shared>,
+    key: Key,
+}
+
+/// Nearly always one hub uses a descriptor: its registration is found without a lock.
+#[derive(Debug, Default)]
+pub(super) struct Registrations {
+    home: OnceLock<Registration>,
+    others: Mutex<Vec<Registration>>,
+}
+
+impl Registrations {
+    /// The key on `hub`, if there is one that is still good.
+    #[inline]
+    pub(super) fn on(&self, hub: &Hub) -> Option<Key> {
+        let home = self.home.get()?;
+        if Arc::ptr_eq(&home.hub, &hub.shared) && hub.is_registered(home.key) {
+            return Some(home.key);
+        }
+        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = others.iter().find(|other| Arc::ptr_eq(&other.hub, &hub.shared))?;
+        hub.is_registered(here.key).then_some(here.key)
+    }
+
+    /// Notes a new registration on `hub`, in place of one that is no longer good.
+    pub(super) fn note(&self, hub: &Hub, key: Key) {
+        let new = Registration { hub: Arc::clone(&hub.shared), key };
+        let Err(new) = self.home.set(new) else { return };
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        others.retain(|other| !Arc::ptr_eq(&other.hub, &hub.shared));
+        others.push(new);
+    }
+
+    /// Takes `fd` out of every hub's set; to be done before it is closed.
+    pub(super) fn end(&mut self, fd: BorrowedFd<'_>) {
+        let others = self.others.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for Registration { hub, key } in self.home.take().into_iter().chain(others.drain(..)) {
+            let here = with_hub(|mine| match mine {
+                Some(mine) if Arc::ptr_eq(&mine.shared, &hub) => {
+                    mine.deregister(key, fd);
+                    true
+                }
+                _ => false,
+            });
+            // In a forked child the epoll set is the parent's, and so is the registration.
+            if !here && !hub.is_closed() && hub.forks == fork::generation() {
+                hub.unwatch(fd);
+                hub.send(Message::Forget(key));
+            }
+        }
+    }
+}

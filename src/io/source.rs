@@ -1,0 +1,356 @@
+//! A non-blocking descriptor that looks blocking to its greenlet: try, park, try again.
+//!
+//! ```text
+//!            +--> not our turn, or known to be empty? --yes--+
+//!            |          | no                                 v
+//!            |         try --would block--> register ----> queue, park
+//!            |          |  (once per hub)                     |
+//!            +----------|-------------------------------------+
+//!                       v
+//!             moved bytes or failed, never both; wake the next in the queue
+//! ```
+//!
+//! The user's mode (non-blocking, timeouts) is kept here, shared by all clones as the kernel
+//! shares it, and given back to the kernel when the descriptor leaves us.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::registrations::Registrations;
+use crate::cancel;
+use crate::hub::{Hub, TaskPtr, Why, with_hub};
+use crate::poller::{Interest, Key};
+use crate::sys::{self, errno};
+
+/// How the user wants calls on a descriptor to behave.
+#[derive(Debug, Default)]
+struct Mode {
+    nonblocking: AtomicBool,
+    /// Nanoseconds; 0 for none, as the kernel has it.
+    read_timeout: AtomicU64,
+    write_timeout: AtomicU64,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// Taken only when the source is turned back into its descriptor.
+    fd: Option<OwnedFd>,
+    /// The number that users know it by: that of the original for a duplicate made to wait.
+    known_as: RawFd,
+    mode: Arc<Mode>,
+    registrations: Registrations,
+}
+
+impl Source {
+    /// Of a descriptor that is non-blocking already.
+    pub(crate) fn new(fd: OwnedFd) -> Source {
+        Source {
+            known_as: fd.as_raw_fd(),
+            fd: Some(fd),
+            mode: Arc::default(),
+            registrations: Registrations::default(),
+        }
+    }
+
+    /// Of a duplicate of `fd`, made only to wait for it: its mode is not touched.
+    pub(super) fn stand_in(fd: BorrowedFd<'_>) -> io::Result<Source> {
+        let mut duplicate = Source::new(fd.try_clone_to_owned()?);
+        duplicate.known_as = fd.as_raw_fd();
+        Ok(duplicate)
+    }
+
+    /// Of a descriptor from elsewhere: what its mode is now becomes the user's mode.
+    pub(crate) fn adopt(fd: OwnedFd) -> io::Result<Source> {
+        let source = Source::new(fd);
+        let fd = source.as_fd();
+        let mode = &source.mode;
+        mode.nonblocking.store(sys::fd::is_nonblocking(fd)?, Ordering::Relaxed);
+        let (read, write) = sys::socket::timeouts(fd);
+        source.cell(Interest::Read).store(ns_of(read), Ordering::Relaxed);
+        source.cell(Interest::Write).store(ns_of(write), Ordering::Relaxed);
+        sys::fd::set_nonblocking(fd, true)?;
+        Ok(source)
+    }
+
+    /// The descriptor, with the user's mode given back to the kernel.
+    pub(crate) fn into_owned_fd(mut self) -> OwnedFd {
+        let fd = self.fd.take().expect("only this takes the descriptor");
+        self.registrations.end(fd.as_fd());
+        if let Err(error) = sys::fd::set_nonblocking(fd.as_fd(), self.is_nonblocking()) {
+            log::warn!("greenroom: descriptor {} stays non-blocking: {error}", fd.as_raw_fd());
+        }
+        let (read, write) = (self.timeout(Interest::Read), self.timeout(Interest::Write));
+        sys::socket::set_timeouts(fd.as_fd(), read, write);
+        fd
+    }
+
+    /// A duplicate, which shares the mode.
+    pub(crate) fn try_clone(&self) -> io::Result<Source> {
+        let mut clone = Source::new(self.as_fd().try_clone_to_owned()?);
+        clone.mode = Arc::clone(&self.mode);
+        Ok(clone)
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_ref().expect("only into_owned_fd takes the descriptor").as_fd()
+    }
+
+    /// Runs `op` until it does not say that it would block, parking in between.
+    ///
+    /// # Errors
+    /// What `op` says. WouldBlock in the user's non-blocking mode and at the user's timeout;
+    /// EBADF when the wait was cancelled from outside; ECANCELED and ETIMEDOUT where a kill or a
+    /// timeout can't unwind.
+    pub(crate) fn retry<R>(
+        &self,
+        interest: Interest,
+        op: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.operate(interest, self.timeout(interest), op, |_| false)
+    }
+
+    /// As [`retry`](Source::retry), for byte streams on which a transfer of fewer than `want`
+    /// bytes shows that there is no more to have: the next call then parks without trying.
+    pub(crate) fn transfer(
+        &self,
+        interest: Interest,
+        want: usize,
+        op: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.operate(interest, self.timeout(interest), op, |moved| *moved < want)
+    }
+
+    /// Waits until the kernel says that the descriptor has become ready, from now on.
+    ///
+    /// # Errors
+    /// TimedOut after `limit`; otherwise as [`retry`](Source::retry).
+    pub(crate) fn wait(&self, interest: Interest, limit: Option<Duration>) -> io::Result<()> {
+        let mut tries = 0;
+        let op = |_: BorrowedFd<'_>| {
+            tries += 1;
+            if tries == 1 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        };
+        let waited = self.operate(interest, limit, op, |_| false);
+        waited.map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+            _ => error,
+        })
+    }
+
+    pub(crate) fn set_nonblocking(&self, on: bool) -> io::Result<()> {
+        self.mode.nonblocking.store(on, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(crate) fn is_nonblocking(&self) -> bool {
+        self.mode.nonblocking.load(Ordering::Relaxed)
+    }
+
+    /// # Errors
+    /// InvalidInput for zero, which the kernel takes for "none".
+    pub(crate) fn set_timeout(
+        &self,
+        interest: Interest,
+        limit: Option<Duration>,
+    ) -> io::Result<()> {
+        if limit.is_some_and(|limit| limit.is_zero()) {
+            let reason = "cannot set a 0 duration timeout";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
+        self.cell(interest).store(ns_of(limit), Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(crate) fn timeout(&self, interest: Interest) -> Option<Duration> {
+        let ns = self.cell(interest).load(Ordering::Relaxed);
+        (ns != 0).then(|| Duration::from_nanos(ns))
+    }
+
+    fn cell(&self, interest: Interest) -> &AtomicU64 {
+        match interest {
+            Interest::Read => &self.mode.read_timeout,
+            Interest::Write => &self.mode.write_timeout,
+        }
+    }
+
+    fn operate<R>(
+        &self,
+        interest: Interest,
+        limit: Option<Duration>,
+        mut op: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+        exhausts: impl Fn(&R) -> bool,
+    ) -> io::Result<R> {
+        with_hub(|hub| match (hub, hub.and_then(Hub::running)) {
+            _ if self.is_nonblocking() => self.operate_once(op),
+            (Some(hub), Some(task)) => {
+                let mut turn = Turn::new(self, hub, task, interest);
+                let done = turn.operate(limit, &mut op)?;
+                turn.conclude(exhausts(&done));
+                Ok(done)
+            }
+            _ => self.operate_natively(interest, limit, op),
+        })
+    }
+
+    fn operate_once<R>(
+        &self,
+        mut op: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> io::Result<R> {
+        loop {
+            match op(self.as_fd()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// On a thread without a hub there is nobody to switch to: poll(2).
+    fn operate_natively<R>(
+        &self,
+        interest: Interest,
+        limit: Option<Duration>,
+        mut op: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let deadline = limit.and_then(cancel::deadline_in);
+        loop {
+            let done = self.operate_once(&mut op);
+            if !would_block(&done) {
+                return done;
+            }
+            let left = deadline.map(|deadline| deadline.saturating_sub(sys::clock::now_ns()));
+            let read = interest == Interest::Read;
+            if !sys::fd::poll(Some(self.as_fd()), read, !read, left)? {
+                return done;
+            }
+        }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        if let Some(fd) = &self.fd {
+            self.registrations.end(fd.as_fd());
+        }
+    }
+}
+
+fn ns_of(limit: Option<Duration>) -> u64 {
+    limit.map_or(0, |limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX))
+}
+
+fn would_block<R>(done: &io::Result<R>) -> bool {
+    matches!(done, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// One operation's place in the queue of its descriptor; left when dropped, also by an unwind.
+struct Turn<'a> {
+    source: &'a Source,
+    hub: &'a Hub,
+    task: TaskPtr,
+    interest: Interest,
+    key: Option<Key>,
+    queued: bool,
+}
+
+impl<'a> Turn<'a> {
+    #[inline]
+    fn new(source: &'a Source, hub: &'a Hub, task: TaskPtr, interest: Interest) -> Turn<'a> {
+        let key = source.registrations.on(hub);
+        Turn { source, hub, task, interest, key, queued: false }
+    }
+
+    fn operate<R>(
+        &mut self,
+        limit: Option<Duration>,
+        op: &mut impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let mut deadline = None;
+        loop {
+            if self.may_try()? {
+                match op(self.source.as_fd()) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.exhausted()?,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    done => return done,
+                }
+            }
+            if deadline.is_none() && limit.is_some() {
+                deadline = limit.map(|limit| sys::clock::saturating_add(self.hub.fresh_now(), limit));
+            }
+            if deadline.is_some_and(|deadline| deadline <= self.hub.now()) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.park(deadline)?;
+        }
+    }
+
+    /// Is it our turn, with a chance? An unregistered descriptor is simply tried.
+    #[inline]
+    fn may_try(&mut self) -> io::Result<bool> {
+        let Some(key) = self.key else { return Ok(true) };
+        let may = self.hub.poller.borrow_mut().registry().may_try(key, self.interest, self.task);
+        // Gone while we waited: somebody closed it, or cancelled the waits.
+        may.ok_or_else(|| io::Error::from_raw_os_error(errno::EBADF))
+    }
+
+    fn exhausted(&mut self) -> io::Result<()> {
+        let key = match self.key {
+            Some(key) => key,
+            None => self.register()?,
+        };
+        self.hub.poller.borrow_mut().registry().exhausted(key, self.interest);
+        Ok(())
+    }
+
+    #[cold]
+    fn register(&mut self) -> io::Result<Key> {
+        let key = self.hub.register(self.source.as_fd(), self.source.known_as)?;
+        self.source.registrations.note(self.hub, key);
+        self.key = Some(key);
+        Ok(key)
+    }
+
+    fn park(&mut self, deadline: Option<u64>) -> io::Result<()> {
+        let key = self.key.expect("what would block has been registered");
+        if !self.queued {
+            self.hub.poller.borrow_mut().registry().enqueue(key, self.interest, self.task);
+            self.queued = true;
+        }
+        let fd = self.source.known_as;
+        let why = match self.interest {
+            Interest::Read => Why::Readable(fd),
+            Interest::Write => Why::Writable(fd),
+        };
+        cancel::check(self.hub, self.task)?;
+        self.hub.park(why, deadline);
+        Ok(())
+    }
+
+    /// The operation has succeeded. From here on nothing parks but a yield, and nothing unwinds.
+    #[inline]
+    fn conclude(self, exhausts: bool) {
+        if let Some(key) = self.key
+            && exhausts
+        {
+            self.hub.poller.borrow_mut().registry().short_transfer(key, self.interest);
+        }
+        let hub = self.hub;
+        drop(self);
+        hub.count_operation();
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let Some(key) = self.key.filter(|_| self.queued) else { return };
+        let mut poller = self.hub.poller.borrow_mut();
+        let next = poller.registry().leave(key, self.interest, self.task);
+        drop(poller);
+        if let Some(next) = next {
+            self.hub.wake(next.get());
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Greenlet-local storage: `green_local!`.
+//!
+//! Values live in a table that the task owns, or, outside of greenlets, in a thread-local one;
+//! they are made when first used and dropped on the greenlet's own stack when it ends.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+
+use crate::hub::{Hub, with_hub};
+
+/// Declares greenlet-local values, as `thread_local!` does for threads.
+///
+/// # Examples
+/// ```
+/// use std::cell::Cell;
+/// greenroom::green_local! {
+///     static VISITS: Cell<u32> = Cell::new(0);
+/// }
+/// VISITS.with(|visits| visits.set(5));
+/// let theirs = greenroom::spawn(|| VISITS.with(|visits| visits.get())).join().unwrap();
+/// assert_eq!((theirs, VISITS.with(|visits| visits.get())), (0, 5));
+/// ```
+#[macro_export]
+macro_rules! green_local {
+    () => {};
+    ($(#[$attr:meta])* $vis:vis static $name:ident: $t:ty = $init:expr; $($rest:tt)*) => {
+        $crate::green_local!($(#[$attr])* $vis static $name: $t = $init);
+        $crate::green_local!($($rest)*);
+    };
+    ($(#[$attr:meta])* $vis:vis static $name:ident: $t:ty = $init:expr) => {
+        $(#[$attr])*
+        $vis static $name: $crate::LocalKey<$t> = {
+            fn init() -> $t {
+                $init
+            }
+            $crate::LocalKey::new(init)
+        };
+    };
+}
+
+/// Names a value of which each greenlet has its own; made by [`green_local!`].
+pub struct LocalKey<T: 'static> {
+    init: fn() -> T,
+}
+
+/// A task's values: the address of their key, and the value.
+type Table = Vec<(usize, Rc<dyn Any>)>;
+
+thread_local! {
+    /// The values of whoever is not a greenlet: a root, or a thread without a hub.
+    static NATIVE: RefCell<Table> = const { RefCell::new(Vec::new()) };
+}
+
+impl<T: 'static> LocalKey<T> {
+    #[doc(hidden)]
+    pub const fn new(init: fn() -> T) -> LocalKey<T> {
+        LocalKey { init }
+    }
+
+    /// Calls `f` with this greenlet's value, making it if this is the first use.
+    ///
+    /// # Panics
+    /// When the initialiser panics, and, outside of greenlets, while the OS thread ends.
+    ///
+    /// # Parks
+    /// As the initialiser and `f` do.
+    pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
+        let value = match self.find() {
+            Some(value) => value,
+            None => self.make(),
+        };
+        f(&value)
+    }
+
+    fn address(&'static self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    fn find(&'static self) -> Option<Rc<T>> {
+        let value = on_table(|table| {
+            let mut entries = table.iter();
+            let entry = entries.find(|(address, _)| *address == self.address());
+            entry.map(|(_, value)| Rc::clone(value))
+        })?;
+        Some(value.downcast().expect("a key's address names one type"))
+    }
+
+    fn make(&'static self) -> Rc<T> {
+        // May park, and may itself use other keys, so the table is not held meanwhile.
+        let value = Rc::new((self.init)());
+        let entry: (usize, Rc<dyn Any>) = (self.address(), Rc::clone(&value) as _);
+        on_table(|table| table.push(entry));
+        value
+    }
+}
+
+/// Calls `f` with the table of whoever runs.
+fn on_table<R>(f: impl FnOnce(&mut Table) -> R) -> R {
+    with_hub(|hub| {
+        let green = hub.and_then(|hub| hub.running_greenlet());
+        let Some(task) = green else { return NATIVE.with_borrow_mut(f) };
+        let mut storage = task.get().local().locals.borrow_mut();
+        let table = storage.get_or_insert_with(|| Box::new(Table::new()));
+        f(table.downcast_mut().expect("only this room stores here"))
+    })
+}
+
+impl<T> fmt::Debug for LocalKey<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalKey").finish_non_exhaustive()
+    }
+}

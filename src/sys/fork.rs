@@ -1,0 +1,71 @@
+//! What a child of fork(2) must know: that it is one.
+
+use std::ptr;
+use std::sync::Once;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// How many forks lie between the first process and this one, as far as we watched.
+pub(crate) fn generation() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// From now on, runs `in_child` in every child of fork(2), and counts the generation.
+/// vfork, posix_spawn and clone without CLONE_VM's copy don't come here and needn't.
+pub(crate) fn watch(in_child: extern "C" fn()) {
+    static WATCHING: Once = Once::new();
+    extern "C" fn count() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+    WATCHING.call_once(|| {
+        // SAFETY: both handlers are `extern "C"`, do not unwind and only touch atomics and
+        // const-initialised thread-locals, which is allowed in a forked child.
+        unsafe {
+            libc::pthread_atfork(None, None, Some(count));
+            libc::pthread_atfork(None, None, Some(in_child));
+        }
+    });
+}
+
+/// Ends the process at once, without running exit handlers that belong to the parent.
+pub(crate) fn exit_child() -> ! {
+    // SAFETY: _exit takes a plain int and does not return.
+    unsafe { libc::_exit(0) }
+}
+
+/// A value of which each process has its own: a forked child makes a new one, since its parent's
+/// may have been copied in any state, with its locks held by threads that don't exist here.
+#[derive(Debug)]
+pub(crate) struct PerProcess<T: 'static> {
+    made: AtomicPtr<(u32, T)>,
+}
+
+impl<T: Sync> PerProcess<T> {
+    pub(crate) const fn new() -> PerProcess<T> {
+        PerProcess { made: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// This process's value. It lives as long as the process.
+    pub(crate) fn get(&'static self, make: impl FnOnce() -> T) -> &'static T {
+        let present = self.made.load(Ordering::Acquire);
+        // SAFETY: what is stored is null or comes from `Box::leak` below, so it is never freed.
+        if let Some((made_in, value)) = unsafe { present.as_ref() }
+            && *made_in == generation()
+        {
+            return value;
+        }
+        let new = Box::into_raw(Box::new((generation(), make())));
+        match self.made.compare_exchange(present, new, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: `new` is leaked from here on.
+            Ok(_) => unsafe { &(*new).1 },
+            Err(theirs) => {
+                // SAFETY: `new` was not published; what another thread published is never freed.
+                unsafe {
+                    drop(Box::from_raw(new));
+                    &(*theirs).1
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The only door to the kernel and to libc.
+//!
+//! Everything above this room is safe code that speaks of `BorrowedFd`, nanoseconds and
+//! `io::Result`. A function here makes one call, turns `-1` into `io::Error` and says nothing
+//! about greenlets; what waits and what retries is decided above.
+
+pub(crate) mod clock;
+pub(crate) mod epoll;
+pub(crate) mod event_fd;
+pub(crate) mod fd;
+pub(crate) mod fork;
+pub(crate) mod panics;
+pub(crate) mod resolve;
+
+use std::io;
+
+/// The one gate through which errno becomes `io::Error`.
+pub(crate) fn cvt<N: Copy + Into<i64>>(result: N) -> io::Result<N> {
+    if result.into() == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// As [`cvt`], for `ssize_t` results, which become lengths.
+pub(crate) fn cvt_len(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// The errno values that the rooms above speak of, so that none of them names libc.
+pub(crate) mod errno {
+    pub(crate) use libc::{EBADF, ECANCELED, ETIMEDOUT};
+}
