@@ -1,4 +1,4 @@
-//! STAND-IN: a descriptor whose waits block the OS thread in poll(2). Same signatures as the real one.
+//! STAND-IN, with the signatures of the real one: waits block the OS thread in poll(2).
 use crate::poller::Interest;
 use crate::sys::socket::as_std;
 use crate::sys::standin;

@@ -207,7 +207,8 @@ impl UdpSocket {
         self.std().broadcast()
     }
 
-    /// Should this host see its own multicast packets, version four (`IP_MULTICAST_LOOP`)?
+    /// Sets whether this host sees its own multicast packets of version four
+    /// (`IP_MULTICAST_LOOP`).
     ///
     /// # Errors
     ///
@@ -243,7 +244,8 @@ impl UdpSocket {
         self.std().multicast_ttl_v4()
     }
 
-    /// Should this host see its own multicast packets, version six (`IPV6_MULTICAST_LOOP`)?
+    /// Sets whether this host sees its own multicast packets of version six
+    /// (`IPV6_MULTICAST_LOOP`).
     ///
     /// # Errors
     ///
@@ -279,7 +281,8 @@ impl UdpSocket {
         self.std().ttl()
     }
 
-    /// Joins a multicast group of version four, on the interface of that address, or any for `0.0.0.0`.
+    /// Joins a multicast group of version four, on the interface of that address, or on any
+    /// for `0.0.0.0`.
     ///
     /// # Errors
     ///
@@ -288,7 +291,8 @@ impl UdpSocket {
         self.std().join_multicast_v4(multiaddr, interface)
     }
 
-    /// Joins a multicast group of version six, on the interface of that index, or any for 0.
+    /// Joins a multicast group of version six, on the interface of that index, or on any for
+    /// 0.
     ///
     /// # Errors
     ///
@@ -297,7 +301,8 @@ impl UdpSocket {
         self.std().join_multicast_v6(multiaddr, interface)
     }
 
-    /// Leaves a multicast group of version four, on the interface of that address, or any for `0.0.0.0`.
+    /// Leaves a multicast group of version four, on the interface of that address, or on any
+    /// for `0.0.0.0`.
     ///
     /// # Errors
     ///
@@ -306,7 +311,8 @@ impl UdpSocket {
         self.std().leave_multicast_v4(multiaddr, interface)
     }
 
-    /// Leaves a multicast group of version six, on the interface of that index, or any for 0.
+    /// Leaves a multicast group of version six, on the interface of that index, or on any for
+    /// 0.
     ///
     /// # Errors
     ///
