@@ -4,13 +4,16 @@
 //! `io::Result`. A function here makes one call, turns `-1` into `io::Error` and says nothing
 //! about greenlets; what waits and what retries is decided above.
 
+pub(crate) mod addr;
 pub(crate) mod clock;
 pub(crate) mod epoll;
 pub(crate) mod event_fd;
 pub(crate) mod fd;
+pub(crate) mod fd_traits;
 pub(crate) mod fork;
 pub(crate) mod panics;
 pub(crate) mod resolve;
+pub(crate) mod socket;
 
 use std::io;
 

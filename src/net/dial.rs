@@ -1,0 +1,155 @@
+//! Connecting, and the waits that only a timer can end.
+use super::SocketAddr;
+use crate::hub;
+use crate::io::Source;
+use crate::poller::Interest;
+use crate::sys::addr::SockAddr;
+use crate::sys::socket::{self, Connect, Kind};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+/// The pauses between tries where the kernel offers no event to wait for.
+const RETRY_MIN: Duration = Duration::from_millis(1);
+const RETRY_MAX: Duration = Duration::from_millis(64);
+
+/// A moment to give up at; `None` is never.
+#[derive(Clone, Copy, Debug)]
+struct Deadline(Option<Instant>);
+
+impl Deadline {
+    fn after(limit: Option<Duration>) -> Deadline {
+        // Too far away to be said is as good as never.
+        Deadline(limit.and_then(|limit| Instant::now().checked_add(limit)))
+    }
+
+    /// What is left until then: `None` without an end, zero when it is over.
+    fn left(self) -> Option<Duration> {
+        self.0
+            .map(|end| end.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// A TCP connection to `addr`.
+pub(super) fn tcp(addr: &SocketAddr, limit: Option<Duration>) -> io::Result<Source> {
+    let addr = SockAddr::from(addr);
+    let source = Source::new(socket::open(addr.family(), Kind::Stream)?);
+    let mut state = socket::connect(source.as_fd(), &addr)?;
+    if state == Connect::Underway && limit == Some(Duration::ZERO) {
+        let what = "cannot set a 0 duration timeout";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
+    let deadline = Deadline::after(limit);
+    // A wake may be spurious, so each is followed by the question itself.
+    while state == Connect::Underway {
+        let left = deadline.left();
+        let waited = match left {
+            Some(Duration::ZERO) => Err(io::ErrorKind::TimedOut.into()),
+            _ => source.wait(Interest::Write, left),
+        };
+        waited.map_err(|error: io::Error| match error.kind() {
+            io::ErrorKind::TimedOut if limit.is_some() => {
+                io::Error::new(io::ErrorKind::TimedOut, "connection timed out")
+            }
+            _ => error,
+        })?;
+        state = socket::connect(source.as_fd(), &addr)?;
+    }
+    Ok(source)
+}
+
+/// A Unix stream connected to `addr`.
+pub(crate) fn unix(addr: &SockAddr) -> io::Result<Source> {
+    let source = Source::new(socket::open(socket::UNIX, Kind::Stream)?);
+    // A full backlog is EAGAIN, and nothing tells when it no longer is.
+    retry_on_timer(&source, |fd| socket::connect(fd, addr))?;
+    Ok(source)
+}
+
+/// Runs `op` until it doesn't say WouldBlock, with pauses in between, under the source's own
+/// nonblocking mode and write timeout. For Unix sockets whose peer is full: epoll says nothing.
+pub(crate) fn retry_on_timer<R>(
+    source: &Source,
+    mut op: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+) -> io::Result<R> {
+    let mut deadline = None;
+    let mut pause = RETRY_MIN;
+    loop {
+        let error = match op(source.as_fd()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => error,
+            done => return done,
+        };
+        if source.is_nonblocking() {
+            return Err(error);
+        }
+        let deadline =
+            deadline.get_or_insert_with(|| Deadline::after(source.timeout(Interest::Write)));
+        let left = deadline.left().unwrap_or(Duration::MAX);
+        if left.is_zero() {
+            return Err(error);
+        }
+        hub::pause(pause.min(left));
+        pause = (pause * 2).min(RETRY_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn busy() -> io::Error {
+        io::ErrorKind::WouldBlock.into()
+    }
+
+    fn source() -> Source {
+        Source::new(socket::open(socket::UNIX, Kind::Datagram).unwrap())
+    }
+
+    #[test]
+    fn a_timed_retry_goes_on_until_it_succeeds() {
+        let mut tries = 0;
+        let done = retry_on_timer(&source(), |_| {
+            tries += 1;
+            if tries < 4 { Err(busy()) } else { Ok(tries) }
+        });
+        assert_eq!(done.unwrap(), 4);
+    }
+
+    #[test]
+    fn a_timed_retry_keeps_to_the_write_timeout() {
+        let source = source();
+        source
+            .set_timeout(Interest::Write, Some(Duration::from_millis(20)))
+            .unwrap();
+        let begin = Instant::now();
+        let error = retry_on_timer(&source, |_| Err::<(), _>(busy())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert!(begin.elapsed() >= Duration::from_millis(20));
+    }
+
+    #[test]
+    fn a_timed_retry_tries_once_in_nonblocking_mode() {
+        let source = source();
+        source.set_nonblocking(true).unwrap();
+        let mut tries = 0;
+        let error = retry_on_timer(&source, |_| {
+            tries += 1;
+            Err::<(), _>(busy())
+        });
+        assert_eq!(
+            (error.unwrap_err().kind(), tries),
+            (io::ErrorKind::WouldBlock, 1)
+        );
+    }
+
+    #[test]
+    fn a_deadline_too_far_away_is_none() {
+        assert_eq!(Deadline::after(Some(Duration::MAX)).left(), None);
+        assert_eq!(Deadline::after(None).left(), None);
+        assert_eq!(
+            Deadline::after(Some(Duration::ZERO)).left(),
+            Some(Duration::ZERO)
+        );
+    }
+}

@@ -1,0 +1,2 @@
+//! What only Linux has.
+pub mod net;

@@ -1,0 +1,51 @@
+//! What sockets can do on Linux only: `std::os::linux::net` over again.
+use crate::net::TcpStream;
+use crate::sys::socket;
+use std::io;
+
+pub use std::os::linux::net::SocketAddrExt;
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for crate::net::TcpStream {}
+}
+
+/// What a [`TcpStream`] can do on Linux only.
+///
+/// # Examples
+///
+/// ```
+/// use greenroom::net::{TcpListener, TcpStream};
+/// use greenroom::os::linux::net::TcpStreamExt;
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let stream = TcpStream::connect(listener.local_addr()?)?;
+/// stream.set_quickack(true)?;
+/// assert!(stream.quickack()?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub trait TcpStreamExt: sealed::Sealed {
+    /// Acknowledges data at once (`TCP_QUICKACK`); the kernel may take that back later.
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    fn set_quickack(&self, quickack: bool) -> io::Result<()>;
+
+    /// Is data acknowledged at once?
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    fn quickack(&self) -> io::Result<bool>;
+}
+
+impl TcpStreamExt for TcpStream {
+    fn set_quickack(&self, quickack: bool) -> io::Result<()> {
+        socket::set_quickack(self.source().as_fd(), quickack)
+    }
+
+    fn quickack(&self) -> io::Result<bool> {
+        socket::quickack(self.source().as_fd())
+    }
+}

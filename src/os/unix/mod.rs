@@ -1,0 +1,2 @@
+//! What Unix systems have in common.
+pub mod net;
