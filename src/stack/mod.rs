@@ -29,10 +29,13 @@
 //!
 //! Which file does what, bottom first: `size` (what a size means, the default), `advise` (batched
 //! madvise), `poison` and `guard` (the three kinds of guard), `table` (what the signal handler
-//! reads), `slab` (one mapping), `pool` (free lists, trim).
+//! reads), `slab` (one mapping), `pool` (free lists, trim), `altstack` and `overflow` (the
+//! handler).
 
 mod advise;
+mod altstack;
 mod guard;
+pub(crate) mod overflow;
 mod poison;
 mod pool;
 mod size;
@@ -40,6 +43,8 @@ mod slab;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_overflow;
 
 #[allow(unused_imports, reason = "the census names the kind")]
 pub(crate) use guard::GuardKind;
