@@ -1,6 +1,40 @@
-//! Green threads for Linux: write blocking code, run a million of it.
+//! Green threads for Linux: **write blocking code, run a million of it.**
+//!
+//! A *greenlet* is a thread that costs a page of memory and a few nanoseconds to switch to. It
+//! has a stack of its own and runs straight-line code; where that code would block, it parks and
+//! others run. One *hub* per OS thread schedules them; it is made when it is first needed, and
+//! `main` needs no attribute.
+//!
+//! ```
+//! use greenroom::net::{TcpListener, TcpStream};
+//! use std::io::{Read, Write};
+//!
+//! let listener = TcpListener::bind("127.0.0.1:0")?;
+//! let address = listener.local_addr()?;
+//! let server = greenroom::spawn(move || {
+//!     let (mut peer, _) = listener.accept()?;
+//!     peer.write_all(b"hello")
+//! });
+//! let mut text = String::new();
+//! TcpStream::connect(address)?.read_to_string(&mut text)?;
+//! server.join().unwrap()?;
+//! assert_eq!(text, "hello");
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! Where std has the thing, the names and signatures are std's: `std::thread`, `std::net`,
+//! `std::io` and `std::os::unix::net` become [`thread`], [`net`], [`io`] and [`os::unix::net`]
+//! by search and replace. Where it has not, they are gevent's: [`spawn()`], [`joinall`],
+//! [`sleep()`], [`with_timeout`], [`killall`].
+//!
+//! Every function that may switch says so under *Parks*: when, what wakes it, what a kill does.
+
 #![deny(unsafe_code)]
-#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
 compile_error!("greenroom runs on Linux, on x86_64 and aarch64 only");
 
 mod cancel;
@@ -14,6 +48,7 @@ mod local;
 pub mod net;
 pub mod os;
 mod poller;
+pub mod sim;
 #[allow(unsafe_code, reason = "maps, guards and signal handlers")]
 mod stack;
 #[allow(unsafe_code, reason = "the door to the kernel")]
@@ -21,3 +56,12 @@ mod sys;
 pub mod thread;
 mod threadpool;
 mod timer;
+
+pub use cancel::{Elapsed, foreign, is_cancellation, shield, with_timeout};
+pub use greenlet::{
+    Builder, Greenlet, GreenletId, GreenletRef, IWait, JoinError, Link, Scope, ScopedGreenlet,
+    Wait, Waitable, current, idle, iwait, joinall, killall, now, run, scope, sleep, sleep_until,
+    spawn, spawn_later, spawn_local, wait, yield_now,
+};
+pub use local::LocalKey;
+pub use stack::{default_stack_size, set_default_stack_size};

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
-use crate::hub::{Hub, with_hub};
+use crate::hub::with_hub;
 
 /// Declares greenlet-local values, as `thread_local!` does for threads.
 ///
@@ -100,7 +100,9 @@ impl<T: 'static> LocalKey<T> {
 fn on_table<R>(f: impl FnOnce(&mut Table) -> R) -> R {
     with_hub(|hub| {
         let green = hub.and_then(|hub| hub.running_greenlet());
-        let Some(task) = green else { return NATIVE.with_borrow_mut(f) };
+        let Some(task) = green else {
+            return NATIVE.with_borrow_mut(f);
+        };
         let mut storage = task.get().local().locals.borrow_mut();
         let table = storage.get_or_insert_with(|| Box::new(Table::new()));
         f(table.downcast_mut().expect("only this room stores here"))

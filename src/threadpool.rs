@@ -88,7 +88,9 @@ fn submit(job: Job) -> io::Result<()> {
     }
     state.jobs.push_back(job);
     if state.idle < state.jobs.len() && state.threads < THREADS_MAX {
-        let made = thread::Builder::new().name("greenroom-helper".into()).spawn(work);
+        let made = thread::Builder::new()
+            .name("greenroom-helper".into())
+            .spawn(work);
         match made {
             Ok(_) => state.threads += 1,
             Err(error) if state.threads == 0 => {

@@ -56,7 +56,12 @@ pub(crate) struct Timers<T> {
 
 impl<T> Timers<T> {
     pub(crate) fn new() -> Timers<T> {
-        Timers { heap: Vec::new(), slots: Vec::new(), vacant: NO_SLOT, seq: 0 }
+        Timers {
+            heap: Vec::new(),
+            slots: Vec::new(),
+            vacant: NO_SLOT,
+            seq: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -73,9 +78,16 @@ impl<T> Timers<T> {
         let slot = self.take_slot(payload);
         let seq = self.seq;
         self.seq += 1;
-        self.heap.push(Entry { deadline, seq, slot });
+        self.heap.push(Entry {
+            deadline,
+            seq,
+            slot,
+        });
         self.sift_up(self.heap.len() - 1);
-        Key { slot, generation: self.slots[slot as usize].generation }
+        Key {
+            slot,
+            generation: self.slots[slot as usize].generation,
+        }
     }
 
     /// Disarms a timer and gives its payload back; `None` when it is no longer armed.
@@ -97,7 +109,11 @@ impl<T> Timers<T> {
         let position = 0;
         if self.vacant == NO_SLOT {
             let slot = u32::try_from(self.slots.len()).expect("fewer than 2^32 timers");
-            self.slots.push(Slot { generation: 0, position, payload: Some(payload) });
+            self.slots.push(Slot {
+                generation: 0,
+                position,
+                payload: Some(payload),
+            });
             slot
         } else {
             let slot = self.vacant;
@@ -120,7 +136,9 @@ impl<T> Timers<T> {
         let slot = &mut self.slots[gone.slot as usize];
         slot.generation = slot.generation.wrapping_add(1);
         slot.position = std::mem::replace(&mut self.vacant, gone.slot);
-        slot.payload.take().expect("a slot in the heap holds its payload")
+        slot.payload
+            .take()
+            .expect("a slot in the heap holds its payload")
     }
 
     /// Moves the entry at `position` up to its place and notes the new positions.
@@ -144,7 +162,11 @@ impl<T> Timers<T> {
             let first = position * ARITY + 1;
             let last = (first + ARITY).min(self.heap.len());
             let least = (first..last).reduce(|least, child| {
-                if self.heap[child].before(&self.heap[least]) { child } else { least }
+                if self.heap[child].before(&self.heap[least]) {
+                    child
+                } else {
+                    least
+                }
             });
             match least {
                 Some(child) if self.heap[child].before(&entry) => {

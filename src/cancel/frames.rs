@@ -18,8 +18,8 @@ use std::marker::PhantomData;
 use std::ptr;
 use std::thread;
 
-use crate::hub::task::{Frame, Local};
 use crate::hub::TaskPtr;
+use crate::hub::task::{Frame, Local};
 
 /// While it lives, its frame is the innermost timeout of `task`.
 pub(super) struct Entered<'a> {
@@ -32,7 +32,10 @@ impl<'a> Entered<'a> {
         let local = task.get().local();
         local.frames.set(frame);
         local.alarm.set(local.alarm.get().min(frame.deadline));
-        Entered { task, frame: PhantomData }
+        Entered {
+            task,
+            frame: PhantomData,
+        }
     }
 }
 
@@ -49,7 +52,11 @@ impl Drop for Entered<'_> {
 /// The frames that may be delivered, newest first: those above the floor, and of these, while
 /// the greenlet unwinds, only those entered in the destructor that will also catch them.
 fn deliverable(local: &Local, unwinding: bool) -> impl Iterator<Item = &Frame> {
-    let floor = if local.shields.get() > 0 { local.shield_floor.get() } else { ptr::null() };
+    let floor = if local.shields.get() > 0 {
+        local.shield_floor.get()
+    } else {
+        ptr::null()
+    };
     let mut next = local.frames.get();
     let above_floor = std::iter::from_fn(move || {
         if next == floor {
@@ -65,7 +72,9 @@ fn deliverable(local: &Local, unwinding: bool) -> impl Iterator<Item = &Frame> {
 
 /// Notes the deadline that the next park is not to sleep beyond.
 pub(super) fn set_alarm(local: &Local, unwinding: bool) {
-    let earliest = deliverable(local, unwinding).map(|frame| frame.deadline).min();
+    let earliest = deliverable(local, unwinding)
+        .map(|frame| frame.deadline)
+        .min();
     local.alarm.set(earliest.unwrap_or(u64::MAX));
 }
 

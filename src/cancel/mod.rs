@@ -16,6 +16,7 @@
 //! An operation tries first and parks only if it would block, so what is ready wins over what
 //! is due. A kill is sticky: every further park unwinds again until the greenlet has ended.
 
+#[allow(unsafe_code, reason = "the list of frames runs through stacks")]
 mod frames;
 
 use std::any::Any;
@@ -284,7 +285,7 @@ pub(crate) fn park(why: Why, deadline: Option<u64>) -> io::Result<()> {
 /// As [`park`], for what can't fail: where a kill can't unwind, it waits on.
 pub(crate) fn park_on(why: Why, deadline: Option<u64>) {
     if park(why, deadline).is_err() {
-        shield(|| with_hub(|hub| hub.inspect(|hub| hub.park(why, deadline))));
+        shield(|| with_hub(|hub| hub.map(|hub| hub.park(why, deadline))));
     }
 }
 

@@ -72,7 +72,13 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    spawn_planned(Plan { delay: Some(delay), ..Plan::new() }, f)
+    spawn_planned(
+        Plan {
+            delay: Some(delay),
+            ..Plan::new()
+        },
+        f,
+    )
 }
 
 fn spawn_planned<F, T>(plan: Plan, f: F) -> Greenlet<T>
@@ -81,9 +87,16 @@ where
     T: 'static,
 {
     let (name, spawned_at) = (plan.name.clone(), plan.spawned_at);
-    // SAFETY: nothing is borrowed.
-    unsafe { launch::launch_here(plan, f, || ()) }.unwrap_or_else(|error| {
-        launch::stillborn(Plan { name, stack_size: None, delay: None, spawned_at }, error)
+    launch::launch_static(plan, f).unwrap_or_else(|error| {
+        launch::stillborn(
+            Plan {
+                name,
+                stack_size: None,
+                delay: None,
+                spawned_at,
+            },
+            error,
+        )
     })
 }
 
@@ -157,8 +170,7 @@ impl Builder {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        // SAFETY: nothing is borrowed.
-        unsafe { launch::launch_here(self.plan(), f, || ()) }
+        launch::launch_static(self.plan(), f)
     }
 
     /// As [`Scope::spawn`].
@@ -197,6 +209,10 @@ impl Builder {
     #[track_caller]
     fn plan(self) -> Plan {
         let name = self.name.map(String::into_boxed_str);
-        Plan { name, stack_size: self.stack_size, ..Plan::new() }
+        Plan {
+            name,
+            stack_size: self.stack_size,
+            ..Plan::new()
+        }
     }
 }

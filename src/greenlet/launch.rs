@@ -35,8 +35,23 @@ pub(super) struct Plan {
 impl Plan {
     #[track_caller]
     pub(super) fn new() -> Plan {
-        Plan { name: None, stack_size: None, delay: None, spawned_at: Location::caller() }
+        Plan {
+            name: None,
+            stack_size: None,
+            delay: None,
+            spawned_at: Location::caller(),
+        }
     }
+}
+
+/// Launches `f`, which borrows nothing, on this thread's hub.
+pub(super) fn launch_static<F, T>(plan: Plan, f: F) -> io::Result<Greenlet<T>>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    // SAFETY: nothing is borrowed.
+    unsafe { launch_here(plan, f, || ()) }
 }
 
 /// Launches `f` on this thread's hub. `leave` is called when nothing that `f` or its result
@@ -53,7 +68,12 @@ where
     F: FnOnce() -> T,
 {
     current_hub(|hub| {
-        let Plan { name, stack_size, delay, spawned_at } = plan;
+        let Plan {
+            name,
+            stack_size,
+            delay,
+            spawned_at,
+        } = plan;
         let task = Arc::new(Task::new(Arc::clone(&hub.shared), name, spawned_at));
         let packet = Arc::new(Packet::new());
         let start_at = delay.map(|delay| clock::saturating_add(hub.fresh_now(), delay));
@@ -71,10 +91,18 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let Plan { name, stack_size, delay, spawned_at } = plan;
+    let Plan {
+        name,
+        stack_size,
+        delay,
+        spawned_at,
+    } = plan;
     let task = Arc::new(Task::new(Arc::clone(&handle.shared), name, spawned_at));
     let packet = Arc::new(Packet::new());
-    let greenlet = Greenlet::new(GreenletRef::of_handle(Arc::clone(&task)), Arc::clone(&packet));
+    let greenlet = Greenlet::new(
+        GreenletRef::of_handle(Arc::clone(&task)),
+        Arc::clone(&packet),
+    );
     let parcel = Parcel(Some((task, packet)));
     let job = move |hub: &Hub| {
         let (task, packet) = parcel.open();
@@ -109,10 +137,17 @@ impl<T> Drop for Parcel<T> {
 
 /// A greenlet that could not even begin.
 pub(super) fn stillborn<T>(plan: Plan, error: io::Error) -> Greenlet<T> {
-    log::error!("greenroom: no greenlet for the spawn at {}: {error}", plan.spawned_at);
+    log::error!(
+        "greenroom: no greenlet for the spawn at {}: {error}",
+        plan.spawned_at
+    );
     let task = Arc::new(Task::new(Shared::nowhere(), plan.name, plan.spawned_at));
     let packet = Arc::new(Packet::new());
-    conclude(&task, Arc::clone(&packet), Err(JoinError::not_started(error)));
+    conclude(
+        &task,
+        Arc::clone(&packet),
+        Err(JoinError::not_started(error)),
+    );
     Greenlet::new(GreenletRef::of_handle(task), packet)
 }
 

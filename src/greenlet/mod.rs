@@ -1,8 +1,11 @@
 //! Greenlets as their users see them.
 
 mod builder;
+#[allow(unsafe_code, reason = "closures move to other stacks")]
 mod launch;
+#[allow(unsafe_code, reason = "a result moves between threads")]
 mod packet;
+#[allow(unsafe_code, reason = "borrows outlive what the compiler sees")]
 mod scope;
 mod sleep;
 mod wait;
@@ -16,7 +19,7 @@ use std::time::Duration;
 
 pub use builder::{Builder, spawn, spawn_later, spawn_local};
 pub use scope::{Scope, ScopedGreenlet, scope};
-pub use sleep::{idle, now, park, park_timeout, run, sleep, sleep_until, wait_idle, yield_now};
+pub use sleep::{idle, now, park, park_timeout, run, sleep, sleep_until, yield_now};
 pub use wait::{IWait, Wait, Waitable, iwait, joinall, killall, wait};
 
 pub(crate) use sleep::run_in;
@@ -88,10 +91,9 @@ impl<T> Greenlet<T> {
     }
 
     fn take(self) -> Result<T, JoinError> {
-        debug_assert!(self.is_finished());
-        // SAFETY: the task has ended, and this is the handle, used up by this call.
-        let result = unsafe { self.packet.take() };
-        result.expect("a greenlet that has ended has left its result")
+        self.packet
+            .take(&self.thread.task)
+            .expect("a greenlet that has ended has left its result")
     }
 
     /// Whether the greenlet has finished: a [`join`](Greenlet::join) would not park.
@@ -154,7 +156,9 @@ impl<T> Greenlet<T> {
     /// Never.
     pub fn link(&self, call: impl FnOnce(&GreenletRef) + Send + 'static) -> Link {
         let due = Arc::new(AtomicBool::new(true));
-        let link = Link { due: Arc::clone(&due) };
+        let link = Link {
+            due: Arc::clone(&due),
+        };
         let who = GreenletRef::of_handle(Arc::clone(&self.thread.task));
         let fire = move || {
             let run = move || {
@@ -191,7 +195,9 @@ fn wait_for_end(task: &Arc<Task>, deadline: Option<u64>) -> bool {
     if task.is_ended() {
         return true;
     }
-    let Ok(noted) = task.at_exit(Exit::Wake(Waker::current())) else { return true };
+    let Ok(noted) = task.at_exit(Exit::Wake(Waker::current())) else {
+        return true;
+    };
     let revoke = Revoke(task, noted);
     let _help = Help::expect_from(task);
     while !task.is_ended() {
@@ -236,12 +242,18 @@ pub struct GreenletRef {
 
 impl GreenletRef {
     fn of_handle(task: Arc<Task>) -> GreenletRef {
-        GreenletRef { task, counted: false }
+        GreenletRef {
+            task,
+            counted: false,
+        }
     }
 
     fn for_user(task: Arc<Task>) -> GreenletRef {
         task.hub.handles.fetch_add(1, Ordering::AcqRel);
-        GreenletRef { task, counted: true }
+        GreenletRef {
+            task,
+            counted: true,
+        }
     }
 
     /// The greenlet's id: no other of this process has or had it.
@@ -325,7 +337,10 @@ impl fmt::Display for GreenletId {
 /// # Panics
 /// When the thread has no hub yet and none can be made for want of descriptors.
 pub fn current() -> GreenletRef {
-    let running = |hub: &Hub| hub.running().map_or_else(|| hub.root().clone(), |task| task.to_arc());
+    let running = |hub: &Hub| {
+        hub.running()
+            .map_or_else(|| hub.root().clone(), |task| task.to_arc())
+    };
     let task = current_hub(running).expect("a hub needs two descriptors (epoll and eventfd)");
     GreenletRef::for_user(task)
 }
@@ -371,7 +386,11 @@ impl JoinError {
     }
 
     fn of_payload(payload: Box<dyn Any + Send>) -> JoinError {
-        if cancel::is_kill(&*payload) { JoinError::killed() } else { JoinError(Failure::Panic(payload)) }
+        if cancel::is_kill(&*payload) {
+            JoinError::killed()
+        } else {
+            JoinError(Failure::Panic(payload))
+        }
     }
 
     /// The greenlet was killed.
@@ -397,7 +416,10 @@ impl JoinError {
     pub fn into_panic(self) -> Box<dyn Any + Send + 'static> {
         match self.0 {
             Failure::Panic(payload) => payload,
-            other => panic!("into_panic of a greenlet that did not panic: {}", JoinError(other)),
+            other => panic!(
+                "into_panic of a greenlet that did not panic: {}",
+                JoinError(other)
+            ),
         }
     }
 
@@ -433,7 +455,11 @@ impl fmt::Display for JoinError {
         match &self.0 {
             Failure::Killed => write!(f, "the greenlet was killed"),
             Failure::Panic(payload) => {
-                write!(f, "the greenlet panicked: {}", JoinError::panic_message(&**payload))
+                write!(
+                    f,
+                    "the greenlet panicked: {}",
+                    JoinError::panic_message(&**payload)
+                )
             }
             Failure::NotStarted(error) => write!(f, "the greenlet could not be started: {error}"),
         }

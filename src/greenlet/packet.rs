@@ -3,6 +3,7 @@
 use std::cell::UnsafeCell;
 
 use super::JoinError;
+use crate::hub::Task;
 
 /// Written once by the greenlet before its task is declared ended, taken once by the joiner
 /// after it has seen that.
@@ -20,10 +21,6 @@ impl<T> Packet<T> {
         Packet(UnsafeCell::new(None))
     }
 
-    pub(super) fn failed(error: JoinError) -> Packet<T> {
-        Packet(UnsafeCell::new(Some(Err(error))))
-    }
-
     /// # Safety
     /// Only by the greenlet itself, before its task has ended.
     pub(super) unsafe fn put(&self, result: Result<T, JoinError>) {
@@ -31,10 +28,11 @@ impl<T> Packet<T> {
         unsafe { *self.0.get() = Some(result) };
     }
 
-    /// # Safety
-    /// Only by the owner of the handle, after the task has ended.
-    pub(super) unsafe fn take(&self) -> Option<Result<T, JoinError>> {
-        // SAFETY: the task has ended, so the writer is gone; there is one owner.
+    /// For the owner of the handle, which there is one of, after `task` has ended.
+    pub(super) fn take(&self, task: &Task) -> Option<Result<T, JoinError>> {
+        assert!(task.is_ended(), "a result is taken after the end");
+        // SAFETY: the task has ended, so the writer is gone; `Greenlet` is not `Clone`, and its
+        // `take` uses it up, so there is one reader.
         unsafe { (*self.0.get()).take() }
     }
 }

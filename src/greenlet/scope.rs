@@ -84,7 +84,11 @@ pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
-    let scope = Scope { children: Rc::default(), scope: PhantomData, env: PhantomData };
+    let scope = Scope {
+        children: Rc::default(),
+        scope: PhantomData,
+        env: PhantomData,
+    };
     // From here on nothing may unwind past `wait_for_all`: the children borrow from our caller.
     let result = panic::catch_unwind(AssertUnwindSafe(|| f(&scope)));
     if result.is_err() {
@@ -152,7 +156,12 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let plan = Plan::new();
         let spawned_at = plan.spawned_at;
         self.launch(plan, f).unwrap_or_else(|error| {
-            let again = Plan { name: None, stack_size: None, delay: None, spawned_at };
+            let again = Plan {
+                name: None,
+                stack_size: None,
+                delay: None,
+                spawned_at,
+            };
             self.children.failed.set(self.children.failed.get() + 1);
             ScopedGreenlet::new(launch::stillborn(again, error), &self.children)
         })
@@ -186,14 +195,19 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         // not return or unwind before `leave` has been called for every child.
         let greenlet = unsafe { launch::launch_here(plan, watched, leave)? };
         id.set(greenlet.thread.task.id);
-        self.children.alive.borrow_mut().push(Arc::clone(&greenlet.thread.task));
+        self.children
+            .alive
+            .borrow_mut()
+            .push(Arc::clone(&greenlet.thread.task));
         Ok(ScopedGreenlet::new(greenlet, &self.children))
     }
 }
 
 impl fmt::Debug for Scope<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scope").field("alive", &self.children.count()).finish_non_exhaustive()
+        f.debug_struct("Scope")
+            .field("alive", &self.children.count())
+            .finish_non_exhaustive()
     }
 }
 
@@ -206,7 +220,11 @@ pub struct ScopedGreenlet<'scope, T> {
 
 impl<'scope, T> ScopedGreenlet<'scope, T> {
     fn new(greenlet: Greenlet<T>, children: &Rc<Children>) -> ScopedGreenlet<'scope, T> {
-        ScopedGreenlet { greenlet, children: Rc::clone(children), scope: PhantomData }
+        ScopedGreenlet {
+            greenlet,
+            children: Rc::clone(children),
+            scope: PhantomData,
+        }
     }
 
     /// As [`Greenlet::join`].

@@ -82,7 +82,9 @@ pub fn now() -> Instant {
 /// Goes to the end of the run queue. A kill or a timeout unwinds.
 pub fn yield_now() {
     with_hub(|hub| {
-        let Some(hub) = hub else { return std::thread::yield_now() };
+        let Some(hub) = hub else {
+            return std::thread::yield_now();
+        };
         let Some(task) = hub.running() else { return };
         if cancel::check(hub, task).is_ok() {
             hub.yield_now();
@@ -105,7 +107,9 @@ pub fn yield_now() {
 /// Until the hub would sleep. A kill or a timeout unwinds.
 pub fn idle() {
     with_hub(|hub| {
-        let (Some(hub), Some(task)) = (hub, hub.and_then(Hub::running)) else { return };
+        let (Some(hub), Some(task)) = (hub, hub.and_then(Hub::running)) else {
+            return;
+        };
         if cancel::check(hub, task).is_ok() {
             hub.idle();
             let _ = cancel::check(hub, task);
@@ -159,26 +163,6 @@ fn park_to(deadline: Option<u64>) {
     }
 }
 
-/// Waits until all greenlets of this hub but the caller have finished: true; false when `limit`
-/// came first, or when those that are left can never be woken.
-///
-/// To be called from the root.
-///
-/// # Examples
-/// ```
-/// use std::time::Duration;
-/// greenroom::spawn(|| greenroom::sleep(Duration::from_millis(5)));
-/// assert!(!greenroom::hub::wait_idle(Some(Duration::ZERO)));
-/// assert!(greenroom::hub::wait_idle(None));
-/// ```
-///
-/// # Parks
-/// Until then.
-pub fn wait_idle(limit: Option<Duration>) -> bool {
-    let deadline = limit.and_then(cancel::deadline_in);
-    with_hub(|hub| hub.is_none_or(|hub| hub.wait_for_others(deadline)))
-}
-
 /// Runs `f` as the root of a hub of its own, and takes that down tidily: greenlets that are
 /// left when `f` returns or panics are killed and waited for.
 ///
@@ -217,6 +201,9 @@ fn take_down(hub: &Hub) {
     };
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(kill_and_wait));
     if !matches!(ended, Ok(true)) {
-        log::error!("greenroom: greenlets withstood the end of their hub:\n{}", hub.dump());
+        log::error!(
+            "greenroom: greenlets withstood the end of their hub:\n{}",
+            hub.dump()
+        );
     }
 }

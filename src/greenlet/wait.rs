@@ -79,7 +79,11 @@ pub struct Ready {
 
 impl Ready {
     fn call(self) {
-        let mut queue = self.arrivals.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self
+            .arrivals
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         queue.push_back(self.index);
         drop(queue);
         self.arrivals.waker.wake();
@@ -88,7 +92,9 @@ impl Ready {
 
 impl fmt::Debug for Ready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ready").field("index", &self.index).finish_non_exhaustive()
+        f.debug_struct("Ready")
+            .field("index", &self.index)
+            .finish_non_exhaustive()
     }
 }
 
@@ -115,7 +121,11 @@ fn subscribe_to_end(task: &Arc<Task>, ready: Ready) -> Option<Box<dyn Drop>> {
     match task.at_exit(Exit::Call(Box::new(|| ready.call()))) {
         Ok(id) => {
             let _help = Help::expect_from(task);
-            Some(Box::new(AtExit { task: Arc::clone(task), id, _help }))
+            Some(Box::new(AtExit {
+                task: Arc::clone(task),
+                id,
+                _help,
+            }))
         }
         Err(Exit::Call(call)) => {
             call();
@@ -168,12 +178,16 @@ impl Waitable for GreenletRef {}
 ///
 /// # Parks
 /// The iteration does, until the next object is ready. A kill or a timeout unwinds.
-pub fn iwait<'a, W: Waitable + ?Sized>(
-    objects: impl IntoIterator<Item = &'a W>,
-) -> IWait<'a, W> {
+pub fn iwait<'a, W: Waitable + ?Sized>(objects: impl IntoIterator<Item = &'a W>) -> IWait<'a, W> {
     let objects: Vec<&'a W> = objects.into_iter().collect();
     let left = objects.len();
-    IWait { objects, left, limit: None, deadline: None, begun: None }
+    IWait {
+        objects,
+        left,
+        limit: None,
+        deadline: None,
+        begun: None,
+    }
 }
 
 /// Iterator made by [`iwait`].
@@ -194,12 +208,18 @@ struct Begun {
 impl<'a, W: Waitable + ?Sized> IWait<'a, W> {
     /// Ends the iteration `limit` after its first step, also when not all are ready.
     pub fn timeout(self, limit: Duration) -> Self {
-        IWait { limit: Some(limit), ..self }
+        IWait {
+            limit: Some(limit),
+            ..self
+        }
     }
 
     /// Ends the iteration after `count` objects.
     pub fn count(self, count: usize) -> Self {
-        IWait { left: self.left.min(count), ..self }
+        IWait {
+            left: self.left.min(count),
+            ..self
+        }
     }
 
     fn begin(&mut self) -> Arc<Arrivals> {
@@ -208,12 +228,21 @@ impl<'a, W: Waitable + ?Sized> IWait<'a, W> {
         }
         self.deadline = self.limit.and_then(cancel::deadline_in);
         let waker = Waker::current();
-        let arrivals = Arc::new(Arrivals { queue: Mutex::default(), waker });
-        let ready = |index| Ready { index, arrivals: Arc::clone(&arrivals) };
+        let arrivals = Arc::new(Arrivals {
+            queue: Mutex::default(),
+            waker,
+        });
+        let ready = |index| Ready {
+            index,
+            arrivals: Arc::clone(&arrivals),
+        };
         let objects = self.objects.iter().enumerate();
         let subscriptions = objects.map(|(index, object)| object.subscribe(ready(index)));
         let _subscriptions = subscriptions.collect();
-        self.begun = Some(Begun { arrivals: Arc::clone(&arrivals), _subscriptions });
+        self.begun = Some(Begun {
+            arrivals: Arc::clone(&arrivals),
+            _subscriptions,
+        });
         arrivals
     }
 }
@@ -227,12 +256,19 @@ impl<'a, W: Waitable + ?Sized> Iterator for IWait<'a, W> {
         }
         let arrivals = self.begin();
         loop {
-            let next = arrivals.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let next = arrivals
+                .queue
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_front();
             if let Some(index) = next {
                 self.left -= 1;
                 return Some(self.objects[index]);
             }
-            if self.deadline.is_some_and(|deadline| deadline <= cancel::now()) {
+            if self
+                .deadline
+                .is_some_and(|deadline| deadline <= cancel::now())
+            {
                 self.left = 0;
                 return None;
             }
@@ -243,7 +279,9 @@ impl<'a, W: Waitable + ?Sized> Iterator for IWait<'a, W> {
 
 impl<W: ?Sized> fmt::Debug for IWait<'_, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IWait").field("left", &self.left).finish_non_exhaustive()
+        f.debug_struct("IWait")
+            .field("left", &self.left)
+            .finish_non_exhaustive()
     }
 }
 

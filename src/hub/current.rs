@@ -122,8 +122,12 @@ pub(crate) fn run_on_fresh_hub<R>(
     let hub = Hub::new(world)?;
     let former = CURRENT.replace(Rc::as_ptr(&hub));
     let forks = sys::fork::generation();
-    let restore =
-        Restore { hub: Some(Rc::clone(&hub)), former, forks, teardown: &teardown };
+    let restore = Restore {
+        hub: Some(Rc::clone(&hub)),
+        former,
+        forks,
+        teardown: &teardown,
+    };
     let result = f(&hub);
     drop(hub);
     drop(restore);

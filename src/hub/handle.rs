@@ -4,8 +4,10 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::{Shared, Stats, current_hub, with_hub};
+use crate::sys::clock;
 
 /// Names a hub, on any thread: to spawn greenlets on it from outside.
 ///
@@ -18,7 +20,9 @@ pub struct HubHandle {
 impl HubHandle {
     pub(crate) fn new(shared: &Arc<Shared>) -> HubHandle {
         shared.handles.fetch_add(1, Ordering::AcqRel);
-        HubHandle { shared: Arc::clone(shared) }
+        HubHandle {
+            shared: Arc::clone(shared),
+        }
     }
 
     /// A number that no other hub of this process has or had.
@@ -46,7 +50,9 @@ impl Drop for HubHandle {
 
 impl fmt::Debug for HubHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HubHandle").field("number", &self.number()).finish_non_exhaustive()
+        f.debug_struct("HubHandle")
+            .field("number", &self.number())
+            .finish_non_exhaustive()
     }
 }
 
@@ -101,4 +107,27 @@ pub fn stats() -> Stats {
 /// ```
 pub fn dump() -> String {
     with_hub(|hub| hub.map(|hub| hub.dump()).unwrap_or_default())
+}
+
+/// Waits until all greenlets of this hub but the caller have finished: true; false when `limit`
+/// came first, or when those that are left can never be woken.
+///
+/// To be called from the root.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// greenroom::spawn(|| greenroom::sleep(Duration::from_millis(5)));
+/// assert!(!greenroom::hub::wait_idle(Some(Duration::ZERO)));
+/// assert!(greenroom::hub::wait_idle(None));
+/// ```
+///
+/// # Parks
+/// Until then.
+pub fn wait_idle(limit: Option<Duration>) -> bool {
+    with_hub(|hub| {
+        let Some(hub) = hub else { return true };
+        let deadline = limit.map(|limit| clock::saturating_add(hub.fresh_now(), limit));
+        hub.wait_for_others(deadline)
+    })
 }

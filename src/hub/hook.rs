@@ -31,10 +31,16 @@ pub(super) fn install() {
 fn announce() {
     with_hub(|hub| {
         let Some(hub) = hub else { return };
-        let Some(task) = hub.running().filter(|task| !hub.is_root(*task)) else { return };
+        let Some(task) = hub.running().filter(|task| !hub.is_root(*task)) else {
+            return;
+        };
         let task = task.get();
         // A closed stderr is no reason to panic within a panic.
-        let _ = writeln!(std::io::stderr(), "\n{task}, spawned at {}:", task.spawned_at);
+        let _ = writeln!(
+            std::io::stderr(),
+            "\n{task}, spawned at {}:",
+            task.spawned_at
+        );
     });
 }
 

@@ -19,6 +19,7 @@
 //!
 //! Which file first: `task` (states), `turn` (the picture above), then this one.
 
+#[allow(unsafe_code, reason = "the thread-local pointer to the hub")]
 mod current;
 mod handle;
 mod hook;
@@ -27,7 +28,9 @@ pub(crate) mod sim;
 mod slots;
 mod stats;
 mod stuck;
+#[allow(unsafe_code, reason = "switches between stacks")]
 mod switch;
+#[allow(unsafe_code, reason = "tasks are shared between threads, in halves")]
 pub(crate) mod task;
 mod turn;
 pub(crate) mod waker;
@@ -42,12 +45,11 @@ use std::sync::Arc;
 use std::thread;
 
 pub(crate) use current::{current_hub, run_on_fresh_hub, with_hub};
+pub use handle::{HubHandle, current, dump, stats, try_current, wait_idle};
 pub(crate) use remote::{Message, Shared};
-pub use handle::{HubHandle, current, dump, stats, try_current};
 pub use stats::Stats;
 pub(crate) use stuck::Help;
 pub(crate) use task::{Exit, State, Task, TaskPtr, Why};
-pub(crate) use turn::OPERATIONS_MAX;
 
 use crate::poller::{Interest, Key, Poller};
 use crate::stack::{Pool, overflow};
@@ -154,6 +156,7 @@ impl Hub {
     /// # Safety
     /// `body` must not unwind, and what it borrows must outlive its run, or live for ever if
     /// it is never run to its end.
+    #[allow(unsafe_code, reason = "passes the promise of its caller on")]
     pub(crate) unsafe fn launch(
         &self,
         task: &Arc<Task>,
@@ -171,7 +174,9 @@ impl Hub {
         // SAFETY: the caller vouches for `body`.
         unsafe { switch::prepare(task, stack, start) };
         let local = task.local();
-        local.slot.set(self.tasks.borrow_mut().insert(Arc::clone(task)));
+        local
+            .slot
+            .set(self.tasks.borrow_mut().insert(Arc::clone(task)));
         local.since.set(self.now());
         self.counters.spawned.add(1);
         match start_at {
@@ -238,8 +243,7 @@ impl Hub {
         local.why.set(why);
         local.since.set(self.now());
         let wake_at = deadline.unwrap_or(u64::MAX).min(local.alarm.get());
-        let timer =
-            (wake_at != u64::MAX).then(|| self.timers.borrow_mut().arm(wake_at, task));
+        let timer = (wake_at != u64::MAX).then(|| self.timers.borrow_mut().arm(wake_at, task));
         local.state.set(State::Parked);
         if cfg!(greenroom_spurious_wakes) && self.turn.coin() {
             self.make_runnable(task);
@@ -382,7 +386,6 @@ impl Hub {
         let tasks: Vec<_> = self.tasks.borrow().iter().cloned().collect();
         tasks.iter().for_each(visit);
     }
-
 }
 
 /// A task that starts, be it because it was killed before its time, needs its timer no more.

@@ -95,7 +95,10 @@ impl Shared {
         if let Some(doors) = &self.doors
             && let Err(error) = doors.epoll.delete(fd)
         {
-            log::debug!("greenroom: {fd:?} was not watched by hub {}: {error}", self.number);
+            log::debug!(
+                "greenroom: {fd:?} was not watched by hub {}: {error}",
+                self.number
+            );
         }
     }
 
@@ -161,6 +164,8 @@ impl Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hub").field("number", &self.number).finish_non_exhaustive()
+        f.debug_struct("Hub")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
     }
 }

@@ -40,7 +40,11 @@ pub(crate) struct Sim {
 impl Sim {
     pub(crate) fn new(seed: u64) -> Sim {
         // The start of time is any moment; the real one keeps it translatable to `Instant`.
-        Sim { seed, now: Cell::new(sys::clock::now_ns()), random: Random::new(seed) }
+        Sim {
+            seed,
+            now: Cell::new(sys::clock::now_ns()),
+            random: Random::new(seed),
+        }
     }
 
     pub(crate) fn seed(&self) -> u64 {

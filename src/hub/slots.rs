@@ -9,7 +9,10 @@ pub(super) struct Slots<T> {
 
 impl<T> Slots<T> {
     pub(super) fn new() -> Slots<T> {
-        Slots { entries: Vec::new(), vacant: Vec::new() }
+        Slots {
+            entries: Vec::new(),
+            vacant: Vec::new(),
+        }
     }
 
     pub(super) fn len(&self) -> usize {

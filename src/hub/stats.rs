@@ -73,7 +73,7 @@ impl Hub {
             waiting: poller.waiting(),
             stacks_live: stacks.live,
             stacks_pooled: stacks.pooled,
-            stack_bytes_reserved: stacks.reserved,
+            stack_bytes_reserved: stacks.bytes_reserved,
             spawned: self.counters.spawned.get(),
             switches: self.counters.switches.get(),
             polls: self.counters.polls.get(),

@@ -25,8 +25,7 @@ impl Hub {
         if self.poller.borrow().waiting() > 0 || self.shared.has_mail() {
             return false;
         }
-        self.shared.handles.load(Ordering::Acquire) == 0
-            || sys::fd::threads_of_process() == Some(1)
+        self.shared.handles.load(Ordering::Acquire) == 0 || sys::fd::threads_of_process() == Some(1)
     }
 
     /// Every parked greenlet: what it waits for, for how long, and where it was spawned.
@@ -79,7 +78,7 @@ pub(crate) struct Help(());
 
 impl Help {
     pub(crate) fn expect() -> Help {
-        with_hub(|hub| hub.inspect(|hub| hub.helped.set(hub.helped.get() + 1)));
+        with_hub(|hub| hub.map(|hub| hub.helped.set(hub.helped.get() + 1)));
         Help(())
     }
 
@@ -92,6 +91,6 @@ impl Help {
 
 impl Drop for Help {
     fn drop(&mut self) {
-        with_hub(|hub| hub.inspect(|hub| hub.helped.set(hub.helped.get() - 1)));
+        with_hub(|hub| hub.map(|hub| hub.helped.set(hub.helped.get() - 1)));
     }
 }

@@ -37,13 +37,21 @@ pub(super) fn resume(task: TaskPtr) -> bool {
     // SAFETY: facts 1 and 2. The code that runs meanwhile reaches other fields of the task,
     // never this one.
     let coroutine = unsafe { &mut *task.get().local().coroutine.get() };
-    coroutine.as_mut().expect("a task in the run queue has its coroutine").resume()
+    coroutine
+        .as_mut()
+        .expect("a task in the run queue has its coroutine")
+        .resume()
 }
 
 /// Leaves the stack of `task`, which is the one that runs.
 #[inline]
 pub(super) fn suspend(task: TaskPtr) {
-    let suspender = task.get().local().suspender.get().expect("who parks has been started");
+    let suspender = task
+        .get()
+        .local()
+        .suspender
+        .get()
+        .expect("who parks has been started");
     // SAFETY: `task` is the running one (its hub says so), so this is its stack.
     unsafe { suspender.suspend() }
 }

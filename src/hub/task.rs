@@ -196,12 +196,9 @@ impl Task {
     pub(crate) fn at_exit(&self, exit: Exit) -> Result<u64, Exit> {
         let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
         // Noted under the lock: `end` sees either the new phase here or the entry there.
-        let noted = self.phase.compare_exchange(
-            ALIVE,
-            AWAITED,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
+        let noted =
+            self.phase
+                .compare_exchange(ALIVE, AWAITED, Ordering::AcqRel, Ordering::Acquire);
         if noted == Err(ENDED) {
             return Err(exit);
         }
@@ -215,7 +212,9 @@ impl Task {
     pub(crate) fn revoke_exit(&self, id: u64) -> bool {
         let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
         let position = exits.list.iter().position(|(other, _)| *other == id);
-        position.map(|position| exits.list.remove(position)).is_some()
+        position
+            .map(|position| exits.list.remove(position))
+            .is_some()
     }
 
     /// Declares the task ended; gives the first thing to be done about it, if there is any.
@@ -225,13 +224,20 @@ impl Task {
             return None;
         }
         let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
-        if exits.list.is_empty() { None } else { Some(exits.list.remove(0).1) }
+        if exits.list.is_empty() {
+            None
+        } else {
+            Some(exits.list.remove(0).1)
+        }
     }
 }
 
 impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Task").field("id", &self.id).field("name", &self.name).finish()
+        f.debug_struct("Task")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .finish()
     }
 }
 

@@ -46,7 +46,12 @@ impl Progress {
 
     /// Heads or tails, for the test-only spurious wakes.
     pub(super) fn coin(&self) -> bool {
-        self.coins.set(self.coins.get().wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+        self.coins.set(
+            self.coins
+                .get()
+                .wrapping_mul(1_664_525)
+                .wrapping_add(1_013_904_223),
+        );
         self.coins.get() >> 31 == 1
     }
 }
@@ -141,7 +146,10 @@ impl Hub {
     /// Waits for descriptors and wakes who waits for them.
     fn collect(&self, timeout_ns: Option<u64>) {
         self.counters.polls.add(1);
-        let polled = self.poller.borrow_mut().poll(timeout_ns, |task| self.wake(task.get()));
+        let polled = self
+            .poller
+            .borrow_mut()
+            .poll(timeout_ns, |task| self.wake(task.get()));
         if let Err(error) = polled {
             // Somebody closed our descriptor. Timers and mail go on; say it and don't spin.
             log::error!("greenroom: epoll_wait failed, descriptors are not served: {error}");

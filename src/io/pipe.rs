@@ -17,7 +17,10 @@ use crate::sys;
 /// Never.
 pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
     let (reader, writer) = sys::fd::pipe()?;
-    Ok((PipeReader(Source::new(reader)), PipeWriter(Source::new(writer))))
+    Ok((
+        PipeReader(Source::new(reader)),
+        PipeWriter(Source::new(writer)),
+    ))
 }
 
 /// The end of a [`pipe`] to read from.
@@ -58,7 +61,8 @@ impl Read for &PipeReader {
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.0.retry(Interest::Read, |fd| sys::fd::readv(fd, buffers))
+        self.0
+            .retry(Interest::Read, |fd| sys::fd::readv(fd, buffers))
     }
 }
 
@@ -74,11 +78,13 @@ impl Read for PipeReader {
 
 impl Write for &PipeWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.retry(Interest::Write, |fd| sys::fd::write(fd, bytes))
+        self.0
+            .retry(Interest::Write, |fd| sys::fd::write(fd, bytes))
     }
 
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.retry(Interest::Write, |fd| sys::fd::writev(fd, buffers))
+        self.0
+            .retry(Interest::Write, |fd| sys::fd::writev(fd, buffers))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -138,7 +144,9 @@ macro_rules! end_of_pipe {
 
         impl fmt::Debug for $end {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct(stringify!($end)).field("fd", &self.as_raw_fd()).finish()
+                f.debug_struct(stringify!($end))
+                    .field("fd", &self.as_raw_fd())
+                    .finish()
             }
         }
     };

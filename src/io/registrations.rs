@@ -33,13 +33,18 @@ impl Registrations {
             return Some(home.key);
         }
         let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = others.iter().find(|other| Arc::ptr_eq(&other.hub, &hub.shared))?;
+        let here = others
+            .iter()
+            .find(|other| Arc::ptr_eq(&other.hub, &hub.shared))?;
         hub.is_registered(here.key).then_some(here.key)
     }
 
     /// Notes a new registration on `hub`, in place of one that is no longer good.
     pub(super) fn note(&self, hub: &Hub, key: Key) {
-        let new = Registration { hub: Arc::clone(&hub.shared), key };
+        let new = Registration {
+            hub: Arc::clone(&hub.shared),
+            key,
+        };
         let Err(new) = self.home.set(new) else { return };
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         others.retain(|other| !Arc::ptr_eq(&other.hub, &hub.shared));
@@ -48,7 +53,10 @@ impl Registrations {
 
     /// Takes `fd` out of every hub's set; to be done before it is closed.
     pub(super) fn end(&mut self, fd: BorrowedFd<'_>) {
-        let others = self.others.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let others = self
+            .others
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
         for Registration { hub, key } in self.home.take().into_iter().chain(others.drain(..)) {
             let here = with_hub(|mine| match mine {
                 Some(mine) if Arc::ptr_eq(&mine.shared, &hub) => {

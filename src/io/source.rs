@@ -68,10 +68,15 @@ impl Source {
         let source = Source::new(fd);
         let fd = source.as_fd();
         let mode = &source.mode;
-        mode.nonblocking.store(sys::fd::is_nonblocking(fd)?, Ordering::Relaxed);
+        mode.nonblocking
+            .store(sys::fd::is_nonblocking(fd)?, Ordering::Relaxed);
         let (read, write) = sys::socket::timeouts(fd);
-        source.cell(Interest::Read).store(ns_of(read), Ordering::Relaxed);
-        source.cell(Interest::Write).store(ns_of(write), Ordering::Relaxed);
+        source
+            .cell(Interest::Read)
+            .store(ns_of(read), Ordering::Relaxed);
+        source
+            .cell(Interest::Write)
+            .store(ns_of(write), Ordering::Relaxed);
         sys::fd::set_nonblocking(fd, true)?;
         Ok(source)
     }
@@ -81,7 +86,10 @@ impl Source {
         let fd = self.fd.take().expect("only this takes the descriptor");
         self.registrations.end(fd.as_fd());
         if let Err(error) = sys::fd::set_nonblocking(fd.as_fd(), self.is_nonblocking()) {
-            log::warn!("greenroom: descriptor {} stays non-blocking: {error}", fd.as_raw_fd());
+            log::warn!(
+                "greenroom: descriptor {} stays non-blocking: {error}",
+                fd.as_raw_fd()
+            );
         }
         let (read, write) = (self.timeout(Interest::Read), self.timeout(Interest::Write));
         sys::socket::set_timeouts(fd.as_fd(), read, write);
@@ -96,7 +104,10 @@ impl Source {
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_ref().expect("only into_owned_fd takes the descriptor").as_fd()
+        self.fd
+            .as_ref()
+            .expect("only into_owned_fd takes the descriptor")
+            .as_fd()
     }
 
     /// Runs `op` until it does not say that it would block, parking in between.
@@ -132,7 +143,11 @@ impl Source {
         let mut tries = 0;
         let op = |_: BorrowedFd<'_>| {
             tries += 1;
-            if tries == 1 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            if tries == 1 {
+                Err(io::ErrorKind::WouldBlock.into())
+            } else {
+                Ok(())
+            }
         };
         let waited = self.operate(interest, limit, op, |_| false);
         waited.map_err(|error| match error.kind() {
@@ -239,7 +254,9 @@ impl Drop for Source {
 }
 
 fn ns_of(limit: Option<Duration>) -> u64 {
-    limit.map_or(0, |limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX))
+    limit.map_or(0, |limit| {
+        u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)
+    })
 }
 
 fn would_block<R>(done: &io::Result<R>) -> bool {
@@ -260,7 +277,14 @@ impl<'a> Turn<'a> {
     #[inline]
     fn new(source: &'a Source, hub: &'a Hub, task: TaskPtr, interest: Interest) -> Turn<'a> {
         let key = source.registrations.on(hub);
-        Turn { source, hub, task, interest, key, queued: false }
+        Turn {
+            source,
+            hub,
+            task,
+            interest,
+            key,
+            queued: false,
+        }
     }
 
     fn operate<R>(
@@ -278,7 +302,8 @@ impl<'a> Turn<'a> {
                 }
             }
             if deadline.is_none() && limit.is_some() {
-                deadline = limit.map(|limit| sys::clock::saturating_add(self.hub.fresh_now(), limit));
+                deadline =
+                    limit.map(|limit| sys::clock::saturating_add(self.hub.fresh_now(), limit));
             }
             if deadline.is_some_and(|deadline| deadline <= self.hub.now()) {
                 return Err(io::ErrorKind::WouldBlock.into());
@@ -291,7 +316,12 @@ impl<'a> Turn<'a> {
     #[inline]
     fn may_try(&mut self) -> io::Result<bool> {
         let Some(key) = self.key else { return Ok(true) };
-        let may = self.hub.poller.borrow_mut().registry().may_try(key, self.interest, self.task);
+        let may = self
+            .hub
+            .poller
+            .borrow_mut()
+            .registry()
+            .may_try(key, self.interest, self.task);
         // Gone while we waited: somebody closed it, or cancelled the waits.
         may.ok_or_else(|| io::Error::from_raw_os_error(errno::EBADF))
     }
@@ -301,13 +331,19 @@ impl<'a> Turn<'a> {
             Some(key) => key,
             None => self.register()?,
         };
-        self.hub.poller.borrow_mut().registry().exhausted(key, self.interest);
+        self.hub
+            .poller
+            .borrow_mut()
+            .registry()
+            .exhausted(key, self.interest);
         Ok(())
     }
 
     #[cold]
     fn register(&mut self) -> io::Result<Key> {
-        let key = self.hub.register(self.source.as_fd(), self.source.known_as)?;
+        let key = self
+            .hub
+            .register(self.source.as_fd(), self.source.known_as)?;
         self.source.registrations.note(self.hub, key);
         self.key = Some(key);
         Ok(key)
@@ -316,7 +352,11 @@ impl<'a> Turn<'a> {
     fn park(&mut self, deadline: Option<u64>) -> io::Result<()> {
         let key = self.key.expect("what would block has been registered");
         if !self.queued {
-            self.hub.poller.borrow_mut().registry().enqueue(key, self.interest, self.task);
+            self.hub
+                .poller
+                .borrow_mut()
+                .registry()
+                .enqueue(key, self.interest, self.task);
             self.queued = true;
         }
         let fd = self.source.known_as;
@@ -335,7 +375,11 @@ impl<'a> Turn<'a> {
         if let Some(key) = self.key
             && exhausts
         {
-            self.hub.poller.borrow_mut().registry().short_transfer(key, self.interest);
+            self.hub
+                .poller
+                .borrow_mut()
+                .registry()
+                .short_transfer(key, self.interest);
         }
         let hub = self.hub;
         drop(self);
@@ -345,7 +389,9 @@ impl<'a> Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let Some(key) = self.key.filter(|_| self.queued) else { return };
+        let Some(key) = self.key.filter(|_| self.queued) else {
+            return;
+        };
         let mut poller = self.hub.poller.borrow_mut();
         let next = poller.registry().leave(key, self.interest, self.task);
         drop(poller);

@@ -78,7 +78,10 @@ impl Stdin {
         let shared = shared();
         let passed = shared.turnstile.pass();
         let buffer = shared.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        StdinLock { buffer, _passed: passed }
+        StdinLock {
+            buffer,
+            _passed: passed,
+        }
     }
 
     /// Reads a line, with its end, and appends it to `line`. The length, 0 at the end of input.

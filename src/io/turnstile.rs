@@ -41,10 +41,17 @@ impl Turnstile {
             state.taken = true;
             return Passed(self);
         }
-        let ticket = Arc::new(Ticket { called: AtomicBool::new(false), waker: Waker::current() });
+        let ticket = Arc::new(Ticket {
+            called: AtomicBool::new(false),
+            waker: Waker::current(),
+        });
         state.queue.push_back(Arc::clone(&ticket));
         drop(state);
-        let mut waiting = Waiting { turnstile: self, ticket, passed: false };
+        let mut waiting = Waiting {
+            turnstile: self,
+            ticket,
+            passed: false,
+        };
         let _help = Help::expect();
         while !waiting.ticket.called.load(Ordering::Acquire) {
             cancel::park_on(Why::Helper("its turn at standard input"), None);
@@ -89,7 +96,9 @@ impl Drop for Waiting<'_> {
             return;
         }
         let mut state = self.turnstile.lock();
-        state.queue.retain(|other| !Arc::ptr_eq(other, &self.ticket));
+        state
+            .queue
+            .retain(|other| !Arc::ptr_eq(other, &self.ticket));
         drop(state);
         if self.ticket.called.load(Ordering::Acquire) {
             self.turnstile.advance();

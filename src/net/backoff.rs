@@ -3,7 +3,7 @@
 //! With no descriptor left for it, a connection stays in the queue and every accept fails at once:
 //! a loop that logs and goes on would spin. So the listener itself pauses before it says so, for
 //! 10 ms at first and twice as long each time, up to 1 s, until an accept succeeds.
-use crate::hub;
+use crate::greenlet::sleep;
 use crate::io::Source;
 use crate::poller::Interest;
 use crate::sys::addr::SockAddr;
@@ -29,7 +29,7 @@ impl Backoff {
         match &result {
             Ok(_) => self.failures.store(0, Relaxed),
             Err(error) if socket::is_exhaustion(error) && !listener.is_nonblocking() => {
-                hub::pause(self.next(listener, error));
+                sleep(self.next(listener, error));
             }
             Err(_) => {}
         }

@@ -1,6 +1,6 @@
 //! Connecting, and the waits that only a timer can end.
 use super::SocketAddr;
-use crate::hub;
+use crate::greenlet::sleep;
 use crate::io::Source;
 use crate::poller::Interest;
 use crate::sys::addr::SockAddr;
@@ -89,7 +89,7 @@ pub(crate) fn retry_on_timer<R>(
         if left.is_zero() {
             return Err(error);
         }
-        hub::pause(pause.min(left));
+        sleep(pause.min(left));
         pause = (pause * 2).min(RETRY_MAX);
     }
 }

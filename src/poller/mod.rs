@@ -40,7 +40,11 @@ impl<W: Copy + PartialEq> Poller<W> {
         let epoll = Arc::new(Epoll::new()?);
         epoll.add(doorbell.as_fd(), DOORBELL)?;
         let events = Events::with_capacity(EVENTS_MAX);
-        Ok(Poller { epoll, events, registry: Registry::new() })
+        Ok(Poller {
+            epoll,
+            events,
+            registry: Registry::new(),
+        })
     }
 
     pub(crate) fn registry(&mut self) -> &mut Registry<W> {
@@ -83,7 +87,10 @@ impl<W: Copy + PartialEq> Poller<W> {
             return Vec::new();
         }
         if let Err(error) = self.epoll.delete(fd) {
-            log::debug!("greenroom: descriptor {} left epoll by itself: {error}", fd.as_raw_fd());
+            log::debug!(
+                "greenroom: descriptor {} left epoll by itself: {error}",
+                fd.as_raw_fd()
+            );
         }
         self.registry.remove(key)
     }
@@ -99,7 +106,8 @@ impl<W: Copy + PartialEq> Poller<W> {
         for (token, readiness) in self.events.iter() {
             seen += 1;
             if token != DOORBELL {
-                self.registry.fire(Key::of_token(token), readiness, &mut wake);
+                self.registry
+                    .fire(Key::of_token(token), readiness, &mut wake);
             }
         }
         Ok(seen)

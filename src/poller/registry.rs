@@ -32,7 +32,10 @@ impl Key {
     }
 
     pub(crate) fn of_token(token: u64) -> Key {
-        Key { slot: token as u32, generation: (token >> 32) as u32 }
+        Key {
+            slot: token as u32,
+            generation: (token >> 32) as u32,
+        }
     }
 }
 
@@ -80,7 +83,9 @@ impl<W: Copy + PartialEq> Waiters<W> {
             }
             Waiters::Many(waiters) => {
                 let position = waiters.iter().position(|other| *other == waiter);
-                let found = position.and_then(|position| waiters.remove(position)).is_some();
+                let found = position
+                    .and_then(|position| waiters.remove(position))
+                    .is_some();
                 if waiters.is_empty() {
                     *self = Waiters::None;
                 }
@@ -108,7 +113,10 @@ struct Side<W> {
 
 impl<W> Side<W> {
     fn new() -> Side<W> {
-        Side { ready: true, waiters: Waiters::None }
+        Side {
+            ready: true,
+            waiters: Waiters::None,
+        }
     }
 }
 
@@ -146,7 +154,12 @@ pub(crate) struct Registry<W> {
 
 impl<W: Copy + PartialEq> Registry<W> {
     pub(crate) fn new() -> Registry<W> {
-        Registry { slots: Vec::new(), vacant: NO_SLOT, live: 0, waiting: 0 }
+        Registry {
+            slots: Vec::new(),
+            vacant: NO_SLOT,
+            live: 0,
+            waiting: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -163,8 +176,17 @@ impl<W: Copy + PartialEq> Registry<W> {
         if self.vacant == NO_SLOT {
             let slot = self.slots.len() as u32;
             let (read, write) = (Side::new(), Side::new());
-            self.slots.push(Slot { generation: 0, fd, closing: false, read, write });
-            return Key { slot, generation: 0 };
+            self.slots.push(Slot {
+                generation: 0,
+                fd,
+                closing: false,
+                read,
+                write,
+            });
+            return Key {
+                slot,
+                generation: 0,
+            };
         }
         let slot = (-2 - self.vacant) as u32;
         let entry = &mut self.slots[slot as usize];
@@ -172,18 +194,24 @@ impl<W: Copy + PartialEq> Registry<W> {
         entry.closing = false;
         entry.read.ready = true;
         entry.write.ready = true;
-        Key { slot, generation: entry.generation }
+        Key {
+            slot,
+            generation: entry.generation,
+        }
     }
 
     /// Forgets a descriptor; gives back who waited for it, in order, readers first.
     pub(crate) fn remove(&mut self, key: Key) -> Vec<W> {
         let mut orphans = Vec::new();
-        let Some(entry) = self.slot(key) else { return orphans };
+        let Some(entry) = self.slot(key) else {
+            return orphans;
+        };
         entry.read.waiters.drain_into(&mut orphans);
         entry.write.waiters.drain_into(&mut orphans);
         // u32::MAX is left out: the poller's doorbell has it.
         entry.generation = (entry.generation + 1) % u32::MAX;
-        self.slots[key.slot as usize].fd = std::mem::replace(&mut self.vacant, -2 - key.slot as i32);
+        self.slots[key.slot as usize].fd =
+            std::mem::replace(&mut self.vacant, -2 - key.slot as i32);
         self.live -= 1;
         self.waiting -= orphans.len();
         orphans
@@ -197,9 +225,16 @@ impl<W: Copy + PartialEq> Registry<W> {
 
     /// The registrations of a descriptor, by its number.
     pub(crate) fn keys_of(&self, fd: i32) -> Vec<Key> {
-        let slots = self.slots.iter().enumerate().filter(|(_, slot)| slot.fd == fd);
+        let slots = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| slot.fd == fd);
         slots
-            .map(|(slot, entry)| Key { slot: slot as u32, generation: entry.generation })
+            .map(|(slot, entry)| Key {
+                slot: slot as u32,
+                generation: entry.generation,
+            })
             .collect()
     }
 
@@ -226,7 +261,11 @@ impl<W: Copy + PartialEq> Registry<W> {
     pub(crate) fn leave(&mut self, key: Key, interest: Interest, waiter: W) -> Option<W> {
         let side = self.slot(key)?.side(interest);
         let left = side.waiters.remove(waiter);
-        let next = if side.ready { side.waiters.first() } else { None };
+        let next = if side.ready {
+            side.waiters.first()
+        } else {
+            None
+        };
         self.waiting -= usize::from(left);
         next
     }
@@ -253,8 +292,10 @@ impl<W: Copy + PartialEq> Registry<W> {
     pub(crate) fn fire(&mut self, key: Key, readiness: Readiness, wake: &mut impl FnMut(W)) {
         let Some(slot) = self.slot(key) else { return };
         slot.closing |= readiness.closing;
-        let sides =
-            [(readiness.readable, &mut slot.read), (readiness.writable, &mut slot.write)];
+        let sides = [
+            (readiness.readable, &mut slot.read),
+            (readiness.writable, &mut slot.write),
+        ];
         for (_, side) in sides.into_iter().filter(|(ready, _)| *ready) {
             side.ready = true;
             if let Some(first) = side.waiters.first() {
@@ -268,7 +309,3 @@ impl<W: Copy + PartialEq> Registry<W> {
         (slot.generation == key.generation && slot.fd >= 0).then_some(slot)
     }
 }
-
-#[cfg(test)]
-#[path = "registry_tests.rs"]
-mod tests;

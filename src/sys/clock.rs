@@ -9,7 +9,10 @@ static ORIGIN: Lazy<(Instant, u64)> = Lazy::new(|| (Instant::now(), now_ns()));
 
 /// Nanoseconds on CLOCK_MONOTONIC, the clock behind `Instant` on Linux.
 pub(crate) fn now_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `now` is a valid timespec for the call to fill; CLOCK_MONOTONIC always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
@@ -33,7 +36,9 @@ pub(crate) fn instant_of(ns: u64) -> Instant {
     if ns >= origin_ns {
         origin + Duration::from_nanos(ns - origin_ns)
     } else {
-        origin.checked_sub(Duration::from_nanos(origin_ns - ns)).unwrap_or(origin)
+        origin
+            .checked_sub(Duration::from_nanos(origin_ns - ns))
+            .unwrap_or(origin)
     }
 }
 

@@ -59,15 +59,20 @@ impl Epoll {
 
     /// Watches `fd` for its whole life, both directions, edge-triggered.
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
-        let interest = libc::EPOLLIN
-            | libc::EPOLLOUT
-            | libc::EPOLLRDHUP
-            | libc::EPOLLPRI
-            | libc::EPOLLET;
-        let mut event = libc::epoll_event { events: interest as u32, u64: token };
+        let interest =
+            libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLPRI | libc::EPOLLET;
+        let mut event = libc::epoll_event {
+            events: interest as u32,
+            u64: token,
+        };
         // SAFETY: both descriptors are open (borrowed), `event` outlives the call.
         cvt(unsafe {
-            libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &mut event)
+            libc::epoll_ctl(
+                self.0.as_raw_fd(),
+                libc::EPOLL_CTL_ADD,
+                fd.as_raw_fd(),
+                &mut event,
+            )
         })?;
         Ok(())
     }

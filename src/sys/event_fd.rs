@@ -58,7 +58,10 @@ mod tests {
     #[test]
     fn a_full_counter_still_rings() {
         let bell = EventFd::new().unwrap();
-        assert!(bell.add(u64::MAX - 1), "the largest count that eventfd(2) allows");
+        assert!(
+            bell.add(u64::MAX - 1),
+            "the largest count that eventfd(2) allows"
+        );
         assert!(!bell.add(1), "the counter is full");
         bell.ring();
         assert!(fd::poll(Some(bell.as_fd()), true, false, Some(0)).unwrap());

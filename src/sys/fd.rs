@@ -33,7 +33,10 @@ pub(crate) fn writev(fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>]) -> io::Result<
 /// Reads without waiting from a descriptor in blocking mode (RWF_NOWAIT), leaving its mode,
 /// which others may share, alone. `Unsupported` where the file can't do that.
 pub(crate) fn read_nowait(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    let slice = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let slice = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
     // SAFETY: `slice` describes `buffer`, both outlive the call; -1 means the file's position.
     cvt_len(unsafe { libc::preadv2(fd.as_raw_fd(), &slice, 1, -1, libc::RWF_NOWAIT) })
 }
@@ -44,7 +47,11 @@ pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
 
 pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     let old = flags(fd)?;
-    let new = if on { old | libc::O_NONBLOCK } else { old & !libc::O_NONBLOCK };
+    let new = if on {
+        old | libc::O_NONBLOCK
+    } else {
+        old & !libc::O_NONBLOCK
+    };
     if new != old {
         // SAFETY: F_SETFL takes an int; the descriptor is open (borrowed).
         cvt(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, new) })?;
@@ -68,7 +75,10 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0; 2];
     // SAFETY: `ends` has room for both descriptors, which are new and ours alone on success.
     unsafe {
-        cvt(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK))?;
+        cvt(libc::pipe2(
+            ends.as_mut_ptr(),
+            libc::O_CLOEXEC | libc::O_NONBLOCK,
+        ))?;
         Ok((OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])))
     }
 }
@@ -89,14 +99,20 @@ pub(crate) fn poll(
     if write {
         events |= libc::POLLOUT;
     }
-    let mut one = libc::pollfd { fd: fd.map_or(-1, |fd| fd.as_raw_fd()), events, revents: 0 };
+    let mut one = libc::pollfd {
+        fd: fd.map_or(-1, |fd| fd.as_raw_fd()),
+        events,
+        revents: 0,
+    };
     loop {
         let left = deadline.map(|end| end.saturating_sub(super::clock::now_ns()));
         let limit = left.map(|ns| libc::timespec {
             tv_sec: (ns / 1_000_000_000).min(i32::MAX as u64) as libc::time_t,
             tv_nsec: (ns % 1_000_000_000) as libc::c_long,
         });
-        let limit_ptr = limit.as_ref().map_or(std::ptr::null(), |limit| limit as *const _);
+        let limit_ptr = limit
+            .as_ref()
+            .map_or(std::ptr::null(), |limit| limit as *const _);
         // SAFETY: one pollfd is passed and lives here; `limit_ptr` is null or points to `limit`.
         match cvt(unsafe { libc::ppoll(&mut one, 1, limit_ptr, std::ptr::null()) }) {
             Ok(found) => return Ok(found > 0),

@@ -43,7 +43,9 @@ pub(crate) struct PerProcess<T: 'static> {
 
 impl<T: Sync> PerProcess<T> {
     pub(crate) const fn new() -> PerProcess<T> {
-        PerProcess { made: AtomicPtr::new(ptr::null_mut()) }
+        PerProcess {
+            made: AtomicPtr::new(ptr::null_mut()),
+        }
     }
 
     /// This process's value. It lives as long as the process.
@@ -56,7 +58,10 @@ impl<T: Sync> PerProcess<T> {
             return value;
         }
         let new = Box::into_raw(Box::new((generation(), make())));
-        match self.made.compare_exchange(present, new, Ordering::AcqRel, Ordering::Acquire) {
+        match self
+            .made
+            .compare_exchange(present, new, Ordering::AcqRel, Ordering::Acquire)
+        {
             // SAFETY: `new` is leaked from here on.
             Ok(_) => unsafe { &(*new).1 },
             Err(theirs) => {

@@ -97,7 +97,9 @@ fn search() -> Option<NonNull<usize>> {
     let before = snapshot(&blocks);
     let during = while_panicking(|| snapshot(&blocks))?;
     let after = snapshot(&blocks);
-    let words = blocks.iter().flat_map(|block| (0..block.words).map(|word| block.word(word)));
+    let words = blocks
+        .iter()
+        .flat_map(|block| (0..block.words).map(|word| block.word(word)));
     words
         .zip(before.iter().zip(&during).zip(&after))
         .filter(|(_, ((before, during), after))| before == after && **during == *before + 1)
@@ -151,10 +153,14 @@ impl Block {
 }
 
 fn snapshot(blocks: &[Block]) -> Vec<usize> {
-    let words = blocks.iter().flat_map(|block| (0..block.words).map(|word| block.word(word)));
+    let words = blocks
+        .iter()
+        .flat_map(|block| (0..block.words).map(|word| block.word(word)));
     // SAFETY: every word lies in a live block of this thread's thread-locals; volatile, because
     // the compiler does not know that they are read.
-    words.map(|word| unsafe { word.as_ptr().read_volatile() }).collect()
+    words
+        .map(|word| unsafe { word.as_ptr().read_volatile() })
+        .collect()
 }
 
 fn tls_blocks() -> Vec<Block> {
@@ -188,7 +194,10 @@ unsafe extern "C" fn note_block(
     {
         let segment = headers.iter().find(|header| header.p_type == libc::PT_TLS);
         let bytes = segment.map_or(0, |segment| segment.p_memsz as usize);
-        blocks.push(Block { start, words: bytes / size_of::<usize>() });
+        blocks.push(Block {
+            start,
+            words: bytes / size_of::<usize>(),
+        });
     }
     0
 }

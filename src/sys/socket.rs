@@ -11,6 +11,7 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 pub(crate) const UNIX: c_int = libc::AF_UNIX;
 
@@ -354,5 +355,27 @@ mod tests {
         };
         assert_ne!(mode & libc::O_NONBLOCK, 0);
         assert_ne!(flags & libc::FD_CLOEXEC, 0);
+    }
+}
+
+/// The timeouts that the kernel has for a socket, (read, write); none for what is no socket.
+pub(crate) fn timeouts(fd: BorrowedFd<'_>) -> (Option<Duration>, Option<Duration>) {
+    let socket = as_std::<std::net::TcpStream>(fd);
+    (
+        socket.read_timeout().unwrap_or(None),
+        socket.write_timeout().unwrap_or(None),
+    )
+}
+
+/// Gives the kernel the timeouts of a socket; nothing happens to what is no socket.
+pub(crate) fn set_timeouts(fd: BorrowedFd<'_>, read: Option<Duration>, write: Option<Duration>) {
+    let socket = as_std::<std::net::TcpStream>(fd);
+    for (limit, result) in [
+        (read, socket.set_read_timeout(read)),
+        (write, socket.set_write_timeout(write)),
+    ] {
+        if let (Some(limit), Err(error)) = (limit, result) {
+            log::debug!("greenroom: {fd:?} does not keep its timeout of {limit:?}: {error}");
+        }
     }
 }
