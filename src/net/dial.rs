@@ -62,7 +62,10 @@ pub(super) fn tcp(addr: &SocketAddr, limit: Option<Duration>) -> io::Result<Sour
 pub(crate) fn unix(addr: &SockAddr) -> io::Result<Source> {
     let source = Source::new(socket::open(socket::UNIX, Kind::Stream)?);
     // A full backlog is EAGAIN, and nothing tells when it no longer is.
-    retry_on_timer(&source, |fd| socket::connect(fd, addr))?;
+    retry_on_timer(&source, |fd| match socket::connect(fd, addr)? {
+        Connect::Done => Ok(()),
+        Connect::Underway => Err(io::ErrorKind::Interrupted.into()),
+    })?;
     Ok(source)
 }
 
