@@ -63,11 +63,14 @@ pub trait Waitable: sealed::Subscribe {}
 pub(crate) mod sealed {
     use super::Ready;
 
+    /// What is taken back when it is dropped.
+    pub trait Subscription {}
+
     /// Tells when something is ready.
     pub trait Subscribe {
         /// Has `ready` called, once, when this is ready; at once if it is. What is returned
         /// takes that back when dropped.
-        fn subscribe(&self, ready: Ready) -> Option<Box<dyn Drop>>;
+        fn subscribe(&self, ready: Ready) -> Option<Box<dyn Subscription>>;
     }
 }
 
@@ -111,13 +114,15 @@ struct AtExit {
     _help: Option<Help>,
 }
 
+impl sealed::Subscription for AtExit {}
+
 impl Drop for AtExit {
     fn drop(&mut self) {
         self.task.revoke_exit(self.id);
     }
 }
 
-fn subscribe_to_end(task: &Arc<Task>, ready: Ready) -> Option<Box<dyn Drop>> {
+fn subscribe_to_end(task: &Arc<Task>, ready: Ready) -> Option<Box<dyn sealed::Subscription>> {
     match task.at_exit(Exit::Call(Box::new(|| ready.call()))) {
         Ok(id) => {
             let _help = Help::expect_from(task);
@@ -136,7 +141,7 @@ fn subscribe_to_end(task: &Arc<Task>, ready: Ready) -> Option<Box<dyn Drop>> {
 }
 
 impl<T> sealed::Subscribe for Greenlet<T> {
-    fn subscribe(&self, ready: Ready) -> Option<Box<dyn Drop>> {
+    fn subscribe(&self, ready: Ready) -> Option<Box<dyn sealed::Subscription>> {
         subscribe_to_end(&self.thread.task, ready)
     }
 }
@@ -144,7 +149,7 @@ impl<T> sealed::Subscribe for Greenlet<T> {
 impl<T> Waitable for Greenlet<T> {}
 
 impl<T> sealed::Subscribe for ScopedGreenlet<'_, T> {
-    fn subscribe(&self, ready: Ready) -> Option<Box<dyn Drop>> {
+    fn subscribe(&self, ready: Ready) -> Option<Box<dyn sealed::Subscription>> {
         subscribe_to_end(&self.thread().task, ready)
     }
 }
@@ -152,7 +157,7 @@ impl<T> sealed::Subscribe for ScopedGreenlet<'_, T> {
 impl<T> Waitable for ScopedGreenlet<'_, T> {}
 
 impl sealed::Subscribe for GreenletRef {
-    fn subscribe(&self, ready: Ready) -> Option<Box<dyn Drop>> {
+    fn subscribe(&self, ready: Ready) -> Option<Box<dyn sealed::Subscription>> {
         subscribe_to_end(&self.task, ready)
     }
 }
@@ -202,7 +207,7 @@ pub struct IWait<'a, W: ?Sized> {
 
 struct Begun {
     arrivals: Arc<Arrivals>,
-    _subscriptions: Vec<Option<Box<dyn Drop>>>,
+    _subscriptions: Vec<Option<Box<dyn sealed::Subscription>>>,
 }
 
 impl<'a, W: Waitable + ?Sized> IWait<'a, W> {
