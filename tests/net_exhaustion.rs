@@ -2,7 +2,7 @@
 mod net_support;
 
 use greenroom::net;
-use std::thread;
+use greenroom::thread;
 
 use net::{TcpListener, TcpStream};
 use net_support::bounded;
@@ -29,7 +29,7 @@ fn a_loop_over_failing_accepts_does_not_spin_and_recovers() {
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let spare = File::open("/dev/null").unwrap();
     // Whoever needs descriptors to wait takes them now.
-    thread::sleep(Duration::from_millis(1));
+    thread::spawn(|| ()).join().unwrap();
     limit_to(spare.as_raw_fd() as u64 + 1);
     let fillers: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
 

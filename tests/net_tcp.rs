@@ -2,7 +2,7 @@
 mod net_support;
 
 use greenroom::net;
-use std::thread;
+use greenroom::thread;
 
 use net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use net_support::{bounded, kind, kind_after};

@@ -3,7 +3,7 @@
 mod net_support;
 
 use greenroom::net;
-use std::thread;
+use greenroom::thread;
 
 use net::{Ipv4Addr, TcpListener, TcpStream};
 use net_support::{bounded, kind, kind_after};

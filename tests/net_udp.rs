@@ -2,7 +2,7 @@
 mod net_support;
 
 use greenroom::net;
-use std::thread;
+use greenroom::thread;
 
 use net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use net_support::{bounded, kind, kind_after};

@@ -2,7 +2,7 @@
 mod net_support;
 
 use greenroom::os;
-use std::thread;
+use greenroom::thread;
 
 use net_support::{bounded, kind, kind_after};
 use os::linux::net::SocketAddrExt;
