@@ -11,7 +11,7 @@ mod source;
 #[path = "tidy/words.rs"]
 mod words;
 
-use source::Source;
+use source::{Owners, Source};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -64,16 +64,11 @@ const UNSAFE_FILES: &[&str] = &[
     "src/hub/list.rs",
 ];
 
-/// Macros that have no place in a library: unfinished work, and output nobody asked for.
-const BANNED_MACROS: &[&str] = &[
-    "todo",
-    "unimplemented",
-    "dbg",
-    "print",
-    "println",
-    "eprint",
-    "eprintln",
-];
+/// Macros that stand for unfinished work.
+const UNFINISHED_MACROS: &[&str] = &["todo", "unimplemented", "dbg"];
+
+/// Macros for output nobody asked a library for; what is compiled for tests only may print.
+const OUTPUT_MACROS: &[&str] = &["print", "println", "eprint", "eprintln"];
 
 /// What `[dependencies]` holds, sorted; anything more is optional and behind a feature.
 const DEPENDENCIES: &[&str] = &["corosensei", "crossbeam-queue", "libc", "log", "once_cell"];
@@ -132,21 +127,26 @@ fn load(project: &mut Project, root: &Path, name: &str) {
 
 /// Every complaint about the project, in the order of paths.
 fn check(project: &Project) -> Vec<String> {
-    let sources: Vec<Source> = project
-        .iter()
-        .filter(|(path, _)| path.ends_with(".rs"))
-        .map(Source::new)
-        .collect();
-    let ours = sources
-        .iter()
-        .filter(|source| source.path.starts_with("src/"));
-    let macros: BTreeMap<&str, &str> = ours.flat_map(Source::macros).collect();
+    let rust = project.iter().filter(|(path, _)| path.ends_with(".rs"));
+    let mut sources: Vec<Source> = rust.map(Source::new).collect();
+    let mut owners = Owners::default();
+    let mut test_modules = Vec::new();
+    for source in sources.iter().filter(|source| source.is_ours()) {
+        test_modules.extend(source.test_modules());
+        owners.macros.extend(source.macros());
+        if source.path == "src/lib.rs" {
+            owners.exports.extend(source.exports());
+        }
+    }
     let mut out = Vec::new();
-    for source in &sources {
+    for source in &mut sources {
+        source.test_only = test_modules
+            .iter()
+            .any(|inner| source.module().starts_with(inner));
         source.check_lengths(&mut out);
         source.check_ignored(&mut out);
-        if source.path.starts_with("src/") {
-            source.check_room(&macros, &mut out);
+        if source.is_ours() {
+            source.check_room(&owners, &mut out);
             source.check_doors(&mut out);
             source.check_macros(&mut out);
         }

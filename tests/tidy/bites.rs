@@ -18,7 +18,7 @@ fn sound() -> Project {
         ("LICENSE-APACHE", "Apache License"),
         (
             "src/lib.rs",
-            "mod hub;\nmod timer;\nuse crate::timer::Timer;\n",
+            "mod hub;\nmod timer;\npub use crate::timer::{heap::{Heap}, Timer};\n",
         ),
     ];
     let owned = files.map(|(path, text)| (path.to_owned(), text.to_owned()));
@@ -104,7 +104,14 @@ fn tests_inside_a_room_may_look_up() {
         "src/timer.rs",
         "#[cfg(all(test, a = \"b\"))]\nmod tests { fn f() { crate::hub::f() } }",
     );
-    clean("src/timer/tests.rs", "use crate::hub::Hub;");
+    let mut project = sound();
+    let declared = "#[cfg(test)]\nmod tests;\nmod heap;".to_owned();
+    project.insert("src/timer/mod.rs".to_owned(), declared);
+    let upward = "use crate::hub::Hub; fn f() { println!() }".to_owned();
+    project.insert("src/timer/tests/order.rs".to_owned(), upward.clone());
+    assert_eq!(check(&project), [""; 0]);
+    project.insert("src/timer/heap.rs".to_owned(), upward);
+    assert_eq!(check(&project).len(), 2);
     let after = "#[cfg(test)]\nmod tests { fn f() {} }\nuse crate::hub;";
     bites("src/timer.rs", after, 3, "stairs");
     bites(
@@ -118,6 +125,7 @@ fn tests_inside_a_room_may_look_up() {
 #[test]
 fn the_names_of_lib_are_above_everyone() {
     bites("src/hub.rs", "use crate::spawn;", 1, "stairs");
+    bites("src/hub.rs", "use crate::Timer;", 1, "stairs");
     bites("src/hub.rs", "use crate::*;", 1, "stairs");
     bites("src/hub.rs", "use super::{self, timer};", 1, "stairs");
 }
@@ -134,6 +142,14 @@ fn a_macro_belongs_to_the_room_that_defines_it() {
     assert_eq!(check(&project), [""; 0]);
     project.insert("src/stack.rs".to_owned(), "use crate::tick;".to_owned());
     assert!(check(&project)[0].starts_with("src/stack.rs:1: stairs: stack names timer"));
+}
+
+#[test]
+fn an_exported_macro_may_go_by_the_public_name_of_what_is_below() {
+    let text = "macro_rules! m { () => { $crate::Timer::new() } }";
+    clean("src/hub.rs", text);
+    bites("src/sys.rs", text, 1, "stairs");
+    bites("src/hub.rs", &text.replace("Timer", "Other"), 1, "stairs");
 }
 
 #[test]
@@ -222,6 +238,16 @@ fn unfinished_work_and_stray_output_are_found() {
     }
     clean(
         "src/hub.rs",
+        "#[cfg(test)] mod tests { fn f() { eprint!() } }",
+    );
+    bites(
+        "src/hub.rs",
+        "#[cfg(test)] mod tests { fn f() { dbg!() } }",
+        1,
+        "macro",
+    );
+    clean(
+        "src/hub.rs",
         "/// println!(\"x\");\nfn f() -> bool { todo != dbg }",
     );
     let mut project = sound();
@@ -250,6 +276,7 @@ fn an_ignored_test_is_found() {
         1,
         "ignored test",
     );
+    clean("src/hub.rs", "#[cfg_attr(a, ignore = \"why\")]\nfn f() {}");
     clean("tests/a.rs", "// #[ignore]\nfn ignore() {}");
 }
 

@@ -1,9 +1,44 @@
 //! What is asked of one source file: its room, its doors, its size.
 
 use super::words::{self, Kind, Token};
-use super::{BANNED_MACROS, DOORS, ROOMS, UNSAFE_FILES, UNSAFE_ROOMS};
+use super::{DOORS, OUTPUT_MACROS, ROOMS, UNFINISHED_MACROS, UNSAFE_FILES, UNSAFE_ROOMS};
 use super::{FILE_LINES_MAX, FN_LINES_MAX, LINE_CHARS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Who owns the names that stand at the root of the crate without being rooms.
+#[derive(Default)]
+pub(crate) struct Owners<'a> {
+    /// `macro_export` puts a macro there, whatever room it is defined in.
+    pub(crate) macros: BTreeMap<&'a str, &'a str>,
+    /// What `lib.rs` takes from a room: for users, and for the macros that they expand.
+    pub(crate) exports: BTreeMap<&'a str, &'a str>,
+}
+
+impl Owners<'_> {
+    /// Whether the room `own` may say `crate::name`, or `$crate::name` in a macro.
+    fn judge(&self, own: &str, name: &str, in_macro: bool) -> Result<(), String> {
+        let export = self.exports.get(name).copied();
+        let public = export.filter(|_| in_macro);
+        let room = self.macros.get(name).copied().or(public).unwrap_or(name);
+        if rank(room).is_some_and(|room| Some(room) <= rank(own)) {
+            Ok(())
+        } else if rank(room).is_some() {
+            let advice = "move what both need down, or hand it in as a value";
+            Err(format!(
+                "stairs: {own} names {room}, which stands above it; {advice}"
+            ))
+        } else {
+            let owner = export.unwrap_or("the room that owns it");
+            Err(format!(
+                "stairs: {own} names crate::{name}, a name of lib.rs; go by {owner}"
+            ))
+        }
+    }
+}
+
+fn rank(room: &str) -> Option<usize> {
+    ROOMS.iter().position(|known| *known == room)
+}
 
 pub(crate) struct Source<'a> {
     pub(crate) path: &'a str,
@@ -11,6 +46,8 @@ pub(crate) struct Source<'a> {
     tokens: Vec<Token<'a>>,
     /// See [`words::places`].
     places: Vec<(usize, bool)>,
+    /// Declared by `#[cfg(test)] mod name;`, itself or a module around it.
+    pub(crate) test_only: bool,
 }
 
 impl<'a> Source<'a> {
@@ -22,7 +59,13 @@ impl<'a> Source<'a> {
             text,
             tokens,
             places,
+            test_only: false,
         }
+    }
+
+    /// Whether this is a file of the library itself.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.path.starts_with("src/")
     }
 
     /// The text of the token at `index`; nothing beyond the end.
@@ -35,13 +78,36 @@ impl<'a> Source<'a> {
     }
 
     /// The parts of the module's path: `src/hub/task.rs` is `["hub", "task"]`, a room first.
-    fn module(&self) -> Vec<&'a str> {
+    pub(crate) fn module(&self) -> Vec<&'a str> {
         let inner = self.path.trim_start_matches("src/").trim_end_matches(".rs");
         inner.trim_end_matches("/mod").split('/').collect()
     }
 
     fn complain(&self, out: &mut Vec<String>, line: usize, what: &str) {
         out.push(format!("{}:{line}: {what}", self.path));
+    }
+
+    /// The modules with files of their own that are declared here for tests only.
+    pub(crate) fn test_modules(&self) -> Vec<Vec<&'a str>> {
+        let mut around = self.module();
+        around.retain(|part| *part != "lib");
+        let inner = words::test_modules(&self.tokens).into_iter();
+        inner.map(|name| [&around[..], &[name]].concat()).collect()
+    }
+
+    /// The names that `lib.rs` takes from a room, each with that room.
+    pub(crate) fn exports(&self) -> Vec<(&'a str, &'a str)> {
+        let mut out = Vec::new();
+        let statements = self.tokens.split(|token| token.text == ";");
+        for statement in statements {
+            let mut words = statement.iter().filter(|token| token.kind == Kind::Word);
+            let _ = words.find(|token| token.text == "use");
+            let room = words.find(|token| !matches!(token.text, "crate" | "self"));
+            if let Some(room) = room.filter(|room| ROOMS.contains(&room.text)) {
+                out.extend(words.map(|token| (token.text, room.text)));
+            }
+        }
+        out
     }
 
     /// The macros defined here, each with the room it belongs to: `macro_export` puts them at
@@ -105,28 +171,32 @@ impl<'a> Source<'a> {
         None
     }
 
+    /// `cfg_attr` with a reason may leave a test out somewhere: it runs everywhere else.
     pub(crate) fn check_ignored(&self, out: &mut Vec<String>) {
         for (index, token) in self.tokens.iter().enumerate() {
-            if token.text == "#" && self.word(index + 1) == "[" {
-                let words = words::attribute(&self.tokens[index + 1..]);
-                let conditional = words.first() == Some(&"cfg_attr") && words.contains(&"ignore");
-                if conditional || words.first() == Some(&"ignore") {
-                    let what = "ignored test: a test runs or is not there; mend it or remove it";
-                    self.complain(out, token.line, what);
-                }
+            if token.text != "#" || self.word(index + 1) != "[" {
+                continue;
+            }
+            let words = words::attribute(&self.tokens[index + 1..]);
+            let conditional = words.first() == Some(&"cfg_attr");
+            let ignore = (index..).take_while(|at| !matches!(self.word(*at), "]" | ""));
+            let ignore = ignore.into_iter().find(|at| self.word(*at) == "ignore");
+            let bare = ignore.is_some_and(|at| !conditional || self.word(at + 1) != "=");
+            if bare && (conditional || words.first() == Some(&"ignore")) {
+                let what = "ignored test: a test runs or is not there; mend it, move it to benches";
+                self.complain(out, token.line, what);
             }
         }
     }
 
     /// The stairs: the file belongs to a room, and names no room above its own.
-    pub(crate) fn check_room(&self, macros: &BTreeMap<&str, &str>, out: &mut Vec<String>) {
+    pub(crate) fn check_room(&self, owners: &Owners, out: &mut Vec<String>) {
         let module = self.module();
-        let rank = |room: &str| ROOMS.iter().position(|known| *known == room);
-        let Some(own) = rank(module[0]) else {
+        if rank(module[0]).is_none() {
             let what = "room: not in ROOMS of tests/tidy.rs; give it its place on the stairs there";
             return self.complain(out, 1, what);
-        };
-        if module[0] == "lib" || module[1..].contains(&"tests") {
+        }
+        if module[0] == "lib" || self.test_only {
             return;
         }
         for (index, token) in self.tokens.iter().enumerate() {
@@ -141,22 +211,12 @@ impl<'a> Source<'a> {
             if test_only || !self.is_path_sep(index + 1) {
                 continue;
             }
+            let in_macro = index > 0 && self.word(index - 1) == "$";
             let mut named = Vec::new();
             self.root_names(index + 3, start, &mut named);
             for (name, line) in named {
-                let room = macros.get(name).copied().unwrap_or(name);
-                let (me, rule) = (module[0], "stairs");
-                match rank(room) {
-                    Some(rank) if rank <= own => {}
-                    Some(_) => {
-                        let what = format!("{rule}: {me} names {room}, which stands above it");
-                        let advice = "move what both need down, or hand it in as a value";
-                        self.complain(out, line, &format!("{what}; {advice}"));
-                    }
-                    None => {
-                        let what = format!("{rule}: {me} names crate::{name}, a name of lib.rs");
-                        self.complain(out, line, &format!("{what}; name the room that owns it"));
-                    }
+                if let Err(what) = owners.judge(module[0], name, in_macro) {
+                    self.complain(out, line, &what);
                 }
             }
         }
@@ -200,30 +260,33 @@ impl<'a> Source<'a> {
 
     pub(crate) fn check_doors(&self, out: &mut Vec<String>) {
         let room = self.module()[0];
-        let words = self.tokens.iter().filter(|token| token.kind == Kind::Word);
-        let listed = UNSAFE_FILES.contains(&self.path);
-        let mut lines_seen = BTreeSet::new();
-        let mut unsafe_seen = false;
-        for token in words {
-            for (word, rooms) in DOORS {
-                let seen = token.text == *word && !rooms.contains(&room);
-                if seen && lines_seen.insert((*word, token.line)) {
-                    let rooms = rooms.join(", ");
-                    let what = format!("door: only {rooms} may name {word}; go through there");
-                    self.complain(out, token.line, &what);
-                }
-            }
-            if token.text == "unsafe" {
-                unsafe_seen = true;
-                let allowed = listed || UNSAFE_ROOMS.contains(&room);
-                if !allowed && lines_seen.insert(("unsafe", token.line)) {
-                    let what = "unsafe: not at home here; use a safe door of sys, stack or \
-                                coroutine, or justify the file in UNSAFE_FILES of tests/tidy.rs";
-                    self.complain(out, token.line, what);
-                }
+        let lines = |word: &str| -> BTreeSet<usize> {
+            let said = |token: &&Token| token.kind == Kind::Word && token.text == word;
+            self.tokens
+                .iter()
+                .filter(said)
+                .map(|token| token.line)
+                .collect()
+        };
+        for (word, rooms) in DOORS.iter().filter(|(_, rooms)| !rooms.contains(&room)) {
+            for line in lines(word) {
+                let rooms = rooms.join(", ");
+                let what = format!("door: only {rooms} may name {word}; go through there");
+                self.complain(out, line, &what);
             }
         }
-        if listed && !unsafe_seen {
+        let listed = UNSAFE_FILES.contains(&self.path);
+        let lines = lines("unsafe");
+        let first = lines.first().copied();
+        if let Some(first) = first.filter(|_| !listed && !UNSAFE_ROOMS.contains(&room)) {
+            let what = format!(
+                "unsafe: not at home in {room}, here on {} lines",
+                lines.len()
+            );
+            let advice = "use a safe door, or justify the file in UNSAFE_FILES of tests/tidy.rs";
+            self.complain(out, first, &format!("{what}; {advice}"));
+        }
+        if listed && lines.is_empty() {
             let what = "unsafe: there is none here any more; take the file off UNSAFE_FILES";
             self.complain(out, 1, what);
         }
@@ -232,7 +295,9 @@ impl<'a> Source<'a> {
     pub(crate) fn check_macros(&self, out: &mut Vec<String>) {
         for (index, token) in self.tokens.iter().enumerate() {
             let called = self.word(index + 1) == "!" && self.word(index + 2) != "=";
-            if called && BANNED_MACROS.contains(&token.text) {
+            let in_test = self.test_only || self.places[index].1;
+            let output = OUTPUT_MACROS.contains(&token.text) && !in_test;
+            if called && (output || UNFINISHED_MACROS.contains(&token.text)) {
                 let what = format!("macro: {}! has no place in src", token.text);
                 let what = format!("{what}; finish the work, or use log or a returned value");
                 self.complain(out, token.line, &what);

@@ -109,6 +109,7 @@ pub(crate) fn attribute<'a>(tokens: &[Token<'a>]) -> Vec<&'a str> {
     for token in tokens {
         match token.text {
             "[" => depth += 1,
+            _ if depth == 0 => break,
             "]" if depth == 1 => break,
             "]" => depth -= 1,
             text if token.kind == Kind::Word => words.push(text),
@@ -116,6 +117,29 @@ pub(crate) fn attribute<'a>(tokens: &[Token<'a>]) -> Vec<&'a str> {
         }
     }
     words
+}
+
+/// The names of `#[cfg(test)] mod name;`.
+pub(crate) fn test_modules<'a>(tokens: &[Token<'a>]) -> Vec<&'a str> {
+    let mut out = Vec::new();
+    let mut marked = false;
+    for (index, token) in tokens.iter().enumerate() {
+        marked |= token.text == "#" && is_test_cfg(&tokens[index + 1..]);
+        if let ("mod", [_, name, end, ..]) = (token.text, &tokens[index..])
+            && marked
+            && end.text == ";"
+        {
+            out.push(name.text);
+        }
+        marked &= !matches!(token.text, "{" | "}" | ";");
+    }
+    out
+}
+
+/// Whether the attribute that starts here keeps what follows for tests.
+fn is_test_cfg(tokens: &[Token]) -> bool {
+    let words = attribute(tokens);
+    words.first() == Some(&"cfg") && words.contains(&"test") && !words.contains(&"not")
 }
 
 /// For each token: how many inline `mod` blocks it stands in, and whether one of them is
@@ -128,11 +152,7 @@ pub(crate) fn places(tokens: &[Token]) -> Vec<(usize, bool)> {
         let (depth, test_only) = open.last().copied().unwrap_or_default();
         places.push((depth, test_only));
         match token.text {
-            "#" if tokens.get(index + 1).is_some_and(|next| next.text == "[") => {
-                let words = attribute(&tokens[index + 1..]);
-                let cfg = words.first() == Some(&"cfg");
-                marked |= cfg && words.contains(&"test") && !words.contains(&"not");
-            }
+            "#" => marked |= is_test_cfg(&tokens[index + 1..]),
             "mod" => module = true,
             "{" if module => open.push((depth + 1, test_only || marked)),
             "{" => open.push((depth, test_only)),
