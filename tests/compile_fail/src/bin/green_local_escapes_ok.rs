@@ -1,0 +1,9 @@
+use std::cell::Cell;
+
+greenroom::green_local! {
+    static X: Cell<i32> = Cell::new(0);
+}
+
+fn main() {
+    let _copied = X.with(|x| x.get());
+}

@@ -1,0 +1,6 @@
+fn main() {
+    let text = String::from("outlives the scope");
+    greenroom::scope(|s| {
+        s.spawn(|| println!("{text}"));
+    });
+}

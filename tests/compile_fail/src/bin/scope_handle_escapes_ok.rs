@@ -1,0 +1,3 @@
+fn main() {
+    let _escaped = greenroom::scope(|s| s.spawn(|| 1).join());
+}

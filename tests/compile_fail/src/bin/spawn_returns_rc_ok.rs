@@ -1,0 +1,5 @@
+use std::sync::Arc;
+
+fn main() {
+    let _ = greenroom::spawn(|| Arc::new(1));
+}

@@ -1,0 +1,264 @@
+//! The house rules, held by a test instead of by intent.
+//!
+//! Everything here is text: the sources are read, cut into words and compared with the lists
+//! below. Each complaint reads `path:line: rule: what is wrong; what to do`. `tidy/bites.rs`
+//! proves that every rule bites, on small projects made in memory.
+
+#[path = "tidy/bites.rs"]
+mod bites;
+#[path = "tidy/source.rs"]
+mod source;
+#[path = "tidy/words.rs"]
+mod words;
+
+use source::{Owners, Source};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The rooms of `src/`, bottom first: a room may name itself and what stands before it.
+const ROOMS: &[&str] = &[
+    "sys",
+    "stack",
+    "timer",
+    "poller",
+    "coroutine",
+    "hub",
+    "sim",
+    "cancel",
+    "greenlet",
+    "local",
+    "sync",
+    "threadpool",
+    "dns",
+    "io",
+    "net",
+    "os",
+    "thread",
+    "fs",
+    "process",
+    "signal",
+    "pool",
+    "select",
+    "server",
+    "http",
+    "inspect",
+    "monkey",
+    "lib",
+];
+
+/// Foreign things with one door each: the word, and the rooms that may say it.
+const DOORS: &[(&str, &[&str])] = &[
+    ("corosensei", &["coroutine"]),
+    ("libc", &["sys", "stack", "monkey"]),
+];
+
+/// The rooms in which `unsafe` is at home.
+const UNSAFE_ROOMS: &[&str] = &["sys", "stack", "coroutine", "monkey"];
+
+/// Single files outside those rooms that may say `unsafe`. Each must justify itself here, in one
+/// line that says why safe code cannot do it, and leaves the list when it no longer needs to.
+const UNSAFE_FILES: &[&str] = &[
+    // The task cell is shared between the hub, its handles and its waiters without a lock.
+    "src/hub/task.rs",
+    // Intrusive links: the wait lists and the run queue allocate nothing.
+    "src/hub/list.rs",
+];
+
+/// Macros that stand for unfinished work.
+const UNFINISHED_MACROS: &[&str] = &["todo", "unimplemented", "dbg"];
+
+/// Macros for output nobody asked a library for; what is compiled for tests only may print.
+const OUTPUT_MACROS: &[&str] = &["print", "println", "eprint", "eprintln"];
+
+/// What `[dependencies]` holds, sorted; anything more is optional and behind a feature.
+const DEPENDENCIES: &[&str] = &["corosensei", "crossbeam-queue", "libc", "log", "once_cell"];
+
+const FILE_LINES_MAX: usize = 700;
+const FN_LINES_MAX: usize = 70;
+const LINE_CHARS_MAX: usize = 100;
+
+/// Path below the project's root to text.
+type Project = BTreeMap<String, String>;
+
+#[test]
+fn the_project_keeps_its_house_rules() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut project = Project::new();
+    for name in [
+        "Cargo.toml",
+        "CHANGELOG.md",
+        "README.md",
+        "LICENSE-MIT",
+        "LICENSE-APACHE",
+    ] {
+        load(&mut project, root, name);
+    }
+    for folder in ["src", "tests", "examples", "benches"] {
+        load(&mut project, root, folder);
+    }
+    assert!(
+        project.contains_key("src/lib.rs"),
+        "the sources were not found below {root:?}"
+    );
+    let complaints = check(&project);
+    assert!(
+        complaints.is_empty(),
+        "{} against the house rules:\n{}\n",
+        complaints.len(),
+        complaints.join("\n")
+    );
+}
+
+/// Reads `name`, a file or a folder, into `project`; build output and what is not text stay out.
+fn load(project: &mut Project, root: &Path, name: &str) {
+    let path = root.join(name);
+    if path.is_dir() {
+        for entry in std::fs::read_dir(&path).expect("a folder of the project") {
+            let entry = entry.expect("an entry of the project").file_name();
+            let entry = entry.to_str().expect("names are UTF-8");
+            if entry != "target" && !entry.starts_with('.') {
+                load(project, root, &format!("{name}/{entry}"));
+            }
+        }
+    } else if let Ok(text) = std::fs::read_to_string(&path) {
+        project.insert(name.to_owned(), text);
+    }
+}
+
+/// Every complaint about the project, in the order of paths.
+fn check(project: &Project) -> Vec<String> {
+    let rust = project.iter().filter(|(path, _)| path.ends_with(".rs"));
+    let mut sources: Vec<Source> = rust.map(Source::new).collect();
+    let mut owners = Owners::default();
+    let mut test_modules = Vec::new();
+    for source in sources.iter().filter(|source| source.is_ours()) {
+        test_modules.extend(source.test_modules());
+        owners.macros.extend(source.macros());
+        if source.path == "src/lib.rs" {
+            owners.exports.extend(source.exports());
+        }
+    }
+    let mut out = Vec::new();
+    for source in &mut sources {
+        source.test_only = test_modules
+            .iter()
+            .any(|inner| source.module().starts_with(inner));
+        source.check_lengths(&mut out);
+        source.check_ignored(&mut out);
+        if source.is_ours() {
+            source.check_room(&owners, &mut out);
+            source.check_doors(&mut out);
+            source.check_macros(&mut out);
+        }
+    }
+    check_papers(project, &mut out);
+    check_manifest(project, &mut out);
+    check_examples_and_benches(project, &mut out);
+    out
+}
+
+fn check_papers(project: &Project, out: &mut Vec<String>) {
+    let text = |name: &str| project.get(name).map(String::as_str).unwrap_or_default();
+    for name in ["LICENSE-MIT", "LICENSE-APACHE"] {
+        if text(name).trim().is_empty() {
+            out.push(format!(
+                "{name}:1: licence: missing; the crate is MIT OR Apache-2.0"
+            ));
+        }
+    }
+    let changes = text("CHANGELOG.md");
+    let titled = changes.starts_with("# Changelog") && changes.contains("keepachangelog.com");
+    if !titled || !changes.lines().any(|line| line == "## [Unreleased]") {
+        let what = "changelog: not in Keep a Changelog form with an [Unreleased] section; add it";
+        out.push(format!("CHANGELOG.md:1: {what}"));
+    }
+    let mut fenced = false;
+    let mut command = false;
+    for line in text("README.md").lines() {
+        fenced ^= line.starts_with("```");
+        command |= fenced && line.trim_start_matches("$ ").starts_with("cargo test");
+    }
+    if !command {
+        let what = "readme: no fenced block of commands with `cargo test` in it; CI runs that line";
+        out.push(format!("README.md:1: {what}"));
+    }
+}
+
+fn check_manifest(project: &Project, out: &mut Vec<String>) {
+    let manifest = project
+        .get("Cargo.toml")
+        .map(String::as_str)
+        .unwrap_or_default();
+    let mut section = "";
+    let mut held = Vec::new();
+    let mut rust_version = false;
+    for (index, line) in manifest.lines().enumerate() {
+        if line.starts_with('[') {
+            section = line.trim_matches(['[', ']']);
+            let elsewhere = section.contains("dependencies.") || section.ends_with(".dependencies");
+            if elsewhere && !section.contains("dev-dependencies") {
+                let what = "dependencies: written elsewhere; keep them in one [dependencies] table";
+                out.push(format!("Cargo.toml:{}: {what}", index + 1));
+            }
+        } else if let Some((key, value)) = line.split_once('=') {
+            let key = key.trim().split('.').next().unwrap_or_default();
+            rust_version |= section == "package" && key == "rust-version";
+            let tabled = section == "dependencies" && !line.starts_with([' ', '#']);
+            if tabled && !value.replace(' ', "").contains("optional=true") {
+                held.push(key);
+            }
+        }
+    }
+    if held != DEPENDENCIES {
+        let what = format!("dependencies: {held:?} instead of {DEPENDENCIES:?}");
+        let what = format!("{what}; make others optional and sort them, or change tests/tidy.rs");
+        out.push(format!("Cargo.toml:1: {what}"));
+    }
+    if !rust_version {
+        out.push("Cargo.toml:1: rust-version: missing; .ci/rust-version holds it".to_owned());
+    }
+}
+
+/// Every example is named by a test, every benchmark by the benches' README where there is one.
+fn check_examples_and_benches(project: &Project, out: &mut Vec<String>) {
+    let tests = |(path, _): &(&String, &String)| {
+        path.starts_with("tests/") && path.ends_with(".rs") && *path != "tests/tidy.rs"
+    };
+    let named_in = |text: &str, name: &str| {
+        let apart = |c: char| !c.is_alphanumeric() && c != '_' && c != '-';
+        text.split(apart).any(|word| word == name)
+    };
+    for (path, name) in programs(project, "examples/") {
+        if !project
+            .iter()
+            .filter(tests)
+            .any(|(_, text)| named_in(text, name))
+        {
+            let what = format!("example: no test names {name}; run it from a file under tests/");
+            out.push(format!("{path}:1: {what}"));
+        }
+    }
+    let Some(readme) = project.get("benches/README.md") else {
+        return;
+    };
+    for (path, name) in programs(project, "benches/") {
+        if !named_in(readme, name) {
+            let what = format!("benchmark: benches/README.md does not name {name}; say there");
+            out.push(format!(
+                "{path}:1: {what} what it measures and how to run it"
+            ));
+        }
+    }
+}
+
+/// The programs Cargo finds below a folder: `name.rs` and `name/main.rs`.
+fn programs<'a>(project: &'a Project, folder: &'a str) -> Vec<(&'a str, &'a str)> {
+    let named = project.keys().filter_map(|path| {
+        let inner = path.strip_prefix(folder)?;
+        let name = inner
+            .strip_suffix("/main.rs")
+            .or_else(|| inner.strip_suffix(".rs"))?;
+        Some((path.as_str(), name))
+    });
+    named.filter(|(_, name)| !name.contains('/')).collect()
+}
