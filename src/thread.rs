@@ -24,4 +24,4 @@ pub use std::thread::{AccessError, available_parallelism, panicking};
 pub use crate::local::LocalKey;
 
 /// What a join gives: as `std::thread::Result`, with an error that tells a kill from a panic.
-pub type Result<T> = std::result::Result<T, crate::JoinError>;
+pub type Result<T> = std::result::Result<T, crate::greenlet::JoinError>;

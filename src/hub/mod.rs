@@ -148,47 +148,6 @@ impl Hub {
         self.world.now()
     }
 
-    /// Gives `task` a stack with `body` on it and queues it: first in, first out.
-    ///
-    /// # Errors
-    /// When there is no stack; nothing has been queued then.
-    ///
-    /// # Safety
-    /// `body` must not unwind, and what it borrows must outlive its run, or live for ever if
-    /// it is never run to its end.
-    #[allow(unsafe_code, reason = "passes the promise of its caller on")]
-    pub(crate) unsafe fn launch(
-        &self,
-        task: &Arc<Task>,
-        stack_size: Option<usize>,
-        start_at: Option<u64>,
-        body: impl FnOnce(),
-    ) -> io::Result<()> {
-        debug_assert!(self.owns(task));
-        let stack = self.stacks.borrow_mut().take(stack_size)?;
-        let at = TaskPtr::new(task);
-        let start = move || {
-            disarm_start(at);
-            body();
-        };
-        // SAFETY: the caller vouches for `body`.
-        unsafe { switch::prepare(task, stack, start) };
-        let local = task.local();
-        local
-            .slot
-            .set(self.tasks.borrow_mut().insert(Arc::clone(task)));
-        local.since.set(self.now());
-        self.counters.spawned.add(1);
-        match start_at {
-            None => self.make_runnable(at),
-            Some(deadline) => {
-                let timer = self.timers.borrow_mut().arm(deadline, at);
-                local.start_timer.set(Some(timer));
-            }
-        }
-        Ok(())
-    }
-
     /// Makes a parked task of this hub runnable; nothing for any other.
     pub(crate) fn wake(&self, task: &Task) {
         if task.local().state.get() == State::Parked {
@@ -385,12 +344,5 @@ impl Hub {
     pub(crate) fn each_task(&self, visit: impl FnMut(&Arc<Task>)) {
         let tasks: Vec<_> = self.tasks.borrow().iter().cloned().collect();
         tasks.iter().for_each(visit);
-    }
-}
-
-/// A task that starts, be it because it was killed before its time, needs its timer no more.
-fn disarm_start(task: TaskPtr) {
-    if let Some(timer) = task.get().local().start_timer.take() {
-        with_hub(|hub| hub.map(|hub| hub.timers.borrow_mut().cancel(timer)));
     }
 }

@@ -6,19 +6,71 @@
 //!    (which the hub calls for one task at a time, never from within itself), taken by `retire`
 //!    after the body has returned.
 
+use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 use super::task::{Task, TaskPtr};
+use super::{Hub, with_hub};
 use crate::coroutine::Coroutine;
 use crate::poller::Interest;
 use crate::stack::Stack;
 use crate::sys;
 
+impl Hub {
+    /// Gives `task` a stack with `body` on it and queues it: first in, first out.
+    ///
+    /// # Errors
+    /// When there is no stack; nothing has been queued then.
+    ///
+    /// # Safety
+    /// `body` must not unwind, and what it borrows must outlive its run, or live for ever if
+    /// it is never run to its end.
+    pub(crate) unsafe fn launch(
+        &self,
+        task: &Arc<Task>,
+        stack_size: Option<usize>,
+        start_at: Option<u64>,
+        body: impl FnOnce(),
+    ) -> io::Result<()> {
+        debug_assert!(self.owns(task));
+        let stack = self.stacks.borrow_mut().take(stack_size)?;
+        let at = TaskPtr::new(task);
+        let start = move || {
+            disarm_start(at);
+            body();
+        };
+        // SAFETY: the caller vouches for `body`.
+        unsafe { prepare(task, stack, start) };
+        let local = task.local();
+        local
+            .slot
+            .set(self.tasks.borrow_mut().insert(Arc::clone(task)));
+        local.since.set(self.now());
+        self.counters.spawned.add(1);
+        match start_at {
+            None => self.make_runnable(at),
+            Some(deadline) => {
+                let timer = self.timers.borrow_mut().arm(deadline, at);
+                local.start_timer.set(Some(timer));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A task that starts, be it because it was killed before its time, needs its timer no more.
+fn disarm_start(task: TaskPtr) {
+    if let Some(timer) = task.get().local().start_timer.take() {
+        with_hub(|hub| hub.map(|hub| hub.timers.borrow_mut().cancel(timer)));
+    }
+}
+
 /// Writes `body` onto `stack` and gives both to `task`.
 ///
 /// # Safety
 /// As for [`Coroutine::new`]: `body` must not unwind, and must outlive its run.
-pub(super) unsafe fn prepare(task: &Task, stack: Stack, body: impl FnOnce()) {
+unsafe fn prepare(task: &Task, stack: Stack, body: impl FnOnce()) {
     let at = TaskPtr::new(task);
     // SAFETY: the caller vouches for the body; the task outlives its own coroutine.
     let coroutine = unsafe {
@@ -64,7 +116,7 @@ pub(super) fn retire(task: &Task) -> Stack {
 }
 
 /// poll(2) on a descriptor that somebody up the stack holds open while it waits for it.
-pub(super) fn poll_raw(fd: i32, interest: Interest, ns: u64) -> std::io::Result<bool> {
+pub(super) fn poll_raw(fd: i32, interest: Interest, ns: u64) -> io::Result<bool> {
     // SAFETY: the waiter, whose `Why` names this number, borrows the descriptor while it waits.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     let read = interest == Interest::Read;
