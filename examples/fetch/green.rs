@@ -2,7 +2,11 @@
 //!
 //! A stand-in until the library has them: same names, same signatures, so that each
 //! crate root swaps `mod green;` for `use greenroom as green;` and nothing else changes.
-#![allow(dead_code, reason = "each example uses its own part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each example uses its own part of it"
+)]
 
 use std::io;
 use std::thread;

@@ -40,7 +40,9 @@ pub(crate) fn pages(count: usize) -> Vec<Page> {
     };
     let mut pages: Vec<Page> = (1..=count)
         .map(|n| {
-            let delay = Duration::from_millis(20 + random(281));
+            // One in four may be really slow.
+            let slower = if n % 4 == 0 { 281 } else { 181 };
+            let delay = Duration::from_millis(20 + random(slower));
             let bytes = match n {
                 1 => 1,
                 2 => 2_000_000,
