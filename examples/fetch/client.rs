@@ -13,8 +13,11 @@ use crate::failure::Failure;
 use crate::resolver::GreenResolver;
 use crate::transport::{GreenConnector, WholeBodies};
 
-/// The longest head of a response.
-const HEAD_MAX: usize = 64 << 10;
+/// The longest head of a response; it has to fit into the buffer below.
+const HEAD_MAX: usize = 32_000;
+/// What ureq's TLS transport gets to read into, and to write from, instead of 128 KiB each.
+const TLS_INPUT: usize = 32 << 10;
+const TLS_OUTPUT: usize = 16 << 10;
 /// How much of a body is moved at a time; it lies on the greenlet's stack.
 const CHUNK: usize = 8 << 10;
 
@@ -50,6 +53,8 @@ impl Client {
             .user_agent(concat!("greenroom-fetch/", env!("CARGO_PKG_VERSION")))
             .timeout_global(Some(limits.timeout))
             .max_response_header_size(HEAD_MAX)
+            .input_buffer_size(TLS_INPUT)
+            .output_buffer_size(TLS_OUTPUT)
             .tls_config(TlsConfig::builder().root_certs(roots).build())
             .http_status_as_error(false)
             .max_redirects(0) // we follow them ourselves
@@ -145,17 +150,26 @@ fn redirect(answer: &Response<Body>, here: &Url) -> Result<Option<Url>, Failure>
     };
     let target = String::from_utf8_lossy(target.as_bytes());
     let refuse = |why: &str| Err(Failure::BadRedirect(format!("{why}: {target}")));
-    let mut next = match here.join(&target) {
+    let next = match here.join(&target) {
         Ok(next) => next,
         Err(e) => return refuse(&e.to_string()),
     };
-    next.set_fragment(None);
-    match next.scheme() {
-        "https" => Ok(Some(next)),
-        "http" if here.scheme() == "http" => Ok(Some(next)),
-        "http" => refuse("from https to http"),
-        _ => refuse("neither http nor https"),
+    if here.scheme() == "https" && next.scheme() == "http" {
+        return refuse("from https to http");
     }
+    fetchable(next).map(Some).or_else(refuse)
+}
+
+/// Lets through what we fetch; says of everything else why not.
+pub(crate) fn fetchable(mut url: Url) -> Result<Url, &'static str> {
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("only http and https are fetched");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("it holds a user name or a password");
+    }
+    url.set_fragment(None); // it never goes to a server
+    Ok(url)
 }
 
 /// The roots that ship with the client, and those of a PEM file besides.

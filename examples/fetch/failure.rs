@@ -125,7 +125,13 @@ impl fmt::Display for Failure {
             Failure::RedirectLoop(to) => write!(f, "redirect loop: sent back to {to}"),
             Failure::BadRedirect(why) => write!(f, "redirect not followed: {why}"),
             Failure::Lookup { host, source } => write!(f, "no address for host {host}: {source}"),
-            Failure::Connect { addr, source } => write!(f, "cannot connect to {addr}: {source}"),
+            Failure::Connect { addr, source } => {
+                write!(f, "cannot connect to {addr}: {source}")?;
+                match source.raw_os_error() {
+                    Some(libc::EMFILE) => write!(f, "; raise `ulimit -n` or lower --concurrency"),
+                    _ => Ok(()),
+                }
+            }
             Failure::Reset => write!(f, "connection reset by the server"),
             Failure::BrokenOff => write!(f, "connection closed in the middle of the answer"),
             Failure::Certificate(why) => write!(f, "certificate rejected: {why}"),

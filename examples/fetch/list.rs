@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
+use crate::client::fetchable;
 use crate::failure::Failure;
 
 /// The list, in the order given.
@@ -69,17 +70,6 @@ impl List {
 
 /// One parser for all: what it makes of the text is what is looked up, asked for and printed.
 fn parse(text: &str) -> Result<Url, Failure> {
-    let refuse = |why: &str| Err(Failure::BadUrl(why.to_owned()));
-    let mut url = match Url::parse(text) {
-        Ok(url) => url,
-        Err(e) => return refuse(&e.to_string()),
-    };
-    if !matches!(url.scheme(), "http" | "https") {
-        return refuse("only http and https are fetched");
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return refuse("it holds a user name or a password");
-    }
-    url.set_fragment(None);
-    Ok(url)
+    let url = Url::parse(text).map_err(|e| Failure::BadUrl(e.to_string()))?;
+    fetchable(url).map_err(|why| Failure::BadUrl(why.to_owned()))
 }

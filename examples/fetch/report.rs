@@ -94,9 +94,14 @@ impl Report {
         }
     }
 
+    /// Takes the bar away.
+    pub(crate) fn close(&self) {
+        self.bar.finish_and_clear();
+    }
+
     /// All that was done, in the order of the list.
     pub(crate) fn summary(&self, outcomes: &[Outcome], duplicates: usize, took: Duration) {
-        self.bar.finish_and_clear();
+        self.close();
         if self.style == Style::Json {
             let document = document(outcomes, duplicates, took);
             say(io::stdout().lock(), format_args!("{document:#}"));

@@ -59,7 +59,9 @@ fn time(
     let session = Session::new(Client::new(LIMITS, RootCerts::WebPki), urls, None, report);
     let start = Instant::now();
     let outcomes = fetch_all(&session);
-    (outcomes, start.elapsed().as_secs_f64())
+    let cost = start.elapsed().as_secs_f64();
+    session.report.close();
+    (outcomes, cost)
 }
 
 /// Did the page do what it is there for?

@@ -106,7 +106,7 @@ fn an_endless_head_meets_its_limit() {
     fails(
         &[],
         &format!("{site}/line"),
-        "bad answer: response head longer than 65536 bytes",
+        "bad answer: response head longer than 32000 bytes",
     );
 }
 

@@ -37,11 +37,15 @@ fn https_needs_a_certificate_from_an_authority_it_trusts() {
 }
 
 #[test]
-fn https_that_breaks_off_or_leads_to_http_is_a_failure() {
+fn https_that_breaks_off_or_goes_on_for_ever_or_leads_to_http_is_a_failure() {
     let plain = serve_paths();
     let target = format!("{plain}/plain");
     let site = tls::serve("localhost", move |path, stream| match path {
         "/down" => redirect(stream, &target),
+        "/head" => {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
+            origin::write_for_ever(stream, b"X-More-and-more-and-more-and-more");
+        }
         "/cut" => {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf a pa");
             let _ = stream.flush();
@@ -56,6 +60,8 @@ fn https_that_breaks_off_or_leads_to_http_is_a_failure() {
     let base = format!("https://localhost:{}", site.port);
     let down = format!("redirect not followed: from https to http: {plain}/plain");
     fails(&trusting, &format!("{base}/down"), &down);
+    let head = "bad answer: response head longer than 32000 bytes";
+    fails(&trusting, &format!("{base}/head"), head);
     let cut = "connection closed in the middle of the answer";
     fails(&trusting, &format!("{base}/cut"), cut);
     let done = fetch(&[&trusting[..], &[&format!("{base}/whole")]].concat());

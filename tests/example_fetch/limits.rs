@@ -100,6 +100,7 @@ fn redirects_are_followed_so_far_and_not_in_circles() {
         "/ping" => redirect(visitor, "/pong"),
         "/pong" => redirect(visitor, "/ping"),
         "/ftp" => redirect(visitor, "ftp://127.0.0.1/"),
+        "/login" => redirect(visitor, "//me:pw@127.0.0.1/"),
         "/bad" => redirect(visitor, "http://[::1"),
         "/nowhere" => respond(visitor, "302 Found", "", b""),
         more => redirect(visitor, &format!("{more}x")),
@@ -126,8 +127,10 @@ fn redirects_are_followed_so_far_and_not_in_circles() {
     fails(
         &[],
         &format!("{site}/ftp"),
-        "redirect not followed: neither http nor https: ftp:",
+        "redirect not followed: only http and https are fetched: ftp:",
     );
+    let login = "redirect not followed: it holds a user name";
+    fails(&[], &format!("{site}/login"), login);
     fails(&[], &format!("{site}/bad"), "redirect not followed: ");
     fails(
         &[],
