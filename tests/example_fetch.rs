@@ -23,7 +23,7 @@ use std::thread;
 use std::time::Duration;
 
 use child::{Done, fetch};
-use origin::{respond, serve, serve_paths};
+use origin::{REFUSING, respond, serve, serve_paths};
 
 /// Fetches a bad URL beside a good one: the bad one has its reason, the good one comes.
 fn fails(flags: &[&str], bad: &str, reason: &str) -> Done {
@@ -275,9 +275,8 @@ fn quiet_says_nothing_but_failures() {
 
 #[test]
 fn a_proxy_in_the_environment_is_not_used() {
-    let port = origin::closed_port();
     let mut command = Command::new(child::example("fetch"));
-    let proxy = format!("http://127.0.0.1:{port}");
+    let proxy = format!("http://{REFUSING}");
     command
         .env("http_proxy", &proxy)
         .env("HTTP_PROXY", &proxy)

@@ -81,11 +81,14 @@ pub(crate) fn serve(pages: Vec<Page>) -> io::Result<SocketAddr> {
     let pages: Arc<[Page]> = pages.into();
     green::spawn(move || {
         loop {
-            let Ok((visitor, _)) = listener.accept() else {
-                continue;
-            };
-            let pages = Arc::clone(&pages);
-            green::spawn(move || answer(visitor, &pages));
+            match listener.accept() {
+                Ok((visitor, _)) => {
+                    let pages = Arc::clone(&pages);
+                    green::spawn(move || answer(visitor, &pages));
+                }
+                // Out of files, most likely: others have to finish first.
+                Err(_) => green::sleep(Duration::from_millis(10)),
+            }
         }
     });
     Ok(addr)

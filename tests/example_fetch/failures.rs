@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::child::fetch;
 use crate::fails;
-use crate::origin::{self, respond, serve, serve_paths};
+use crate::origin::{self, REFUSING, respond, serve, serve_paths};
 
 #[test]
 fn an_error_status_is_a_failure() {
@@ -112,9 +112,8 @@ fn an_endless_head_meets_its_limit() {
 
 #[test]
 fn a_refused_port_an_unknown_host_and_a_bad_url_are_told_apart() {
-    let port = origin::closed_port();
-    let reason = format!("cannot connect to 127.0.0.1:{port}: Connection refused");
-    fails(&[], &format!("http://127.0.0.1:{port}/"), &reason);
+    let reason = format!("cannot connect to {REFUSING}: Connection refused");
+    fails(&[], &format!("http://{REFUSING}/"), &reason);
     fails(
         &[],
         "http://nosuch.invalid/",

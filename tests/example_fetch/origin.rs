@@ -64,8 +64,5 @@ pub(crate) fn write_for_ever(visitor: &mut impl Write, chunk: &[u8]) {
     while visitor.write_all(chunk).is_ok() {}
 }
 
-/// A port on which nobody listens.
-pub(crate) fn closed_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind to loopback");
-    listener.local_addr().expect("a bound address").port()
-}
+/// Where nobody listens: an address of loopback that is nobody's.
+pub(crate) const REFUSING: &str = "127.9.9.9:1";
