@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// No child may take longer.
 const CHILD_MAX: Duration = Duration::from_secs(60);
@@ -89,7 +89,8 @@ fn collect(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String> {
     })
 }
 
-/// The program that Cargo built beside this test; built now if it did not.
+/// The program that Cargo built beside this test; built now if it did not, or if the sources
+/// have changed since: `cargo test --test` leaves the examples as they are.
 pub(crate) fn example(name: &str) -> PathBuf {
     static BUILDING: Mutex<()> = Mutex::new(());
     let this = std::env::current_exe().expect("the path of this test");
@@ -101,19 +102,35 @@ pub(crate) fn example(name: &str) -> PathBuf {
     let _alone = BUILDING
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
-    if !path.exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = ["src", "examples"].map(|folder| newest(&root.join(folder)));
+    if newest(&path) < sources.into_iter().max().flatten() {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        build
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .args(["build", "--example", name]);
+        build.current_dir(root).args(["build", "--example", name]);
+        // What Cargo tells a test about its package would make build scripts run again.
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+                build.env_remove(&*name);
+            }
+        }
         if profile.ends_with("release") {
             build.arg("--release");
         }
-        assert!(
-            build.status().expect("run cargo").success(),
-            "cannot build {name}"
-        );
+        let status = build.status().expect("run cargo");
+        assert!(status.success(), "cannot build {name}");
     }
     path
+}
+
+/// When the file, or the newest one below the folder, was written; `None` if there is none.
+fn newest(path: &Path) -> Option<SystemTime> {
+    match std::fs::read_dir(path) {
+        Ok(entries) => entries
+            .flatten()
+            .filter_map(|entry| newest(&entry.path()))
+            .max(),
+        Err(_) => path.metadata().and_then(|file| file.modified()).ok(),
+    }
 }
