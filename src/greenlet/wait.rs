@@ -25,6 +25,8 @@ use crate::hub::{Exit, Help, Task, Why};
 /// # Parks
 /// Until the last has finished. A kill or a timeout unwinds and detaches the rest.
 pub fn joinall<T>(greenlets: impl IntoIterator<Item = Greenlet<T>>) -> Vec<Result<T, JoinError>> {
+    // All first: an iterator that spawns as it goes must not wait for one before the next.
+    let greenlets: Vec<_> = greenlets.into_iter().collect();
     greenlets.into_iter().map(Greenlet::join).collect()
 }
 

@@ -1,0 +1,75 @@
+//! What to fetch: the URLs of the command line and of the files, checked, each one once.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+use crate::client::fetchable;
+use crate::failure::Failure;
+
+/// The list, in the order given.
+#[derive(Debug, Default)]
+pub(crate) struct List {
+    /// To be fetched.
+    pub(crate) urls: Vec<Url>,
+    /// Given again, and left out.
+    pub(crate) duplicates: Vec<Url>,
+    /// What is no URL, or no readable file, in the words of the user.
+    pub(crate) rejected: Vec<(String, Failure)>,
+    seen: HashSet<Url>,
+}
+
+impl List {
+    /// Gathers everything; trouble with one entry does not touch the others.
+    pub(crate) fn gather(urls: &[String], files: &[PathBuf]) -> List {
+        let mut list = List::default();
+        for text in urls {
+            list.add(text);
+        }
+        for file in files {
+            list.add_file(file);
+        }
+        list
+    }
+
+    fn add(&mut self, text: &str) {
+        match parse(text) {
+            Err(failure) => self.rejected.push((text.to_owned(), failure)),
+            Ok(url) if self.seen.contains(&url) => self.duplicates.push(url),
+            Ok(url) => {
+                self.seen.insert(url.clone());
+                self.urls.push(url);
+            }
+        }
+    }
+
+    fn add_file(&mut self, path: &Path) {
+        let content = match std::fs::read(path) {
+            Ok(content) => content,
+            Err(e) => {
+                self.rejected
+                    .push((path.display().to_string(), Failure::BadFile(e)));
+                return;
+            }
+        };
+        for line in content.split(|&byte| byte == b'\n') {
+            let line = line.trim_ascii();
+            match std::str::from_utf8(line) {
+                Ok(text) if text.is_empty() || text.starts_with('#') => {}
+                Ok(text) => self.add(text),
+                Err(_) => {
+                    let why = Failure::BadUrl("not UTF-8".into());
+                    self.rejected
+                        .push((String::from_utf8_lossy(line).into_owned(), why));
+                }
+            }
+        }
+    }
+}
+
+/// One parser for all: what it makes of the text is what is looked up, asked for and printed.
+fn parse(text: &str) -> Result<Url, Failure> {
+    let url = Url::parse(text).map_err(|e| Failure::BadUrl(e.to_string()))?;
+    fetchable(url).map_err(|why| Failure::BadUrl(why.to_owned()))
+}
