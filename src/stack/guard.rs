@@ -209,6 +209,10 @@ fn works(kind: GuardKind) -> bool {
     };
     // SAFETY: the page was mapped above and is known to nobody else; so it is when unmapped.
     unsafe {
+        // Under mlockall(MCL_FUTURE) it is locked and in memory, which neither kind can do with:
+        // that says nothing about the kernel (see `set`).
+        libc::munlock(page, bytes);
+        libc::madvise(page, bytes, libc::MADV_DONTNEED);
         let (_, why) = set_as(kind, &mut ground, &[advise::range(page as usize, bytes)]);
         libc::munmap(page, bytes);
         why.is_none()

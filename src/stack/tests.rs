@@ -455,6 +455,11 @@ fn locked_memory_does_not_keep_guards_away() {
                 Err(why) => assert_eq!(why.kind(), ErrorKind::OutOfMemory),
             }
         }
+        eprintln!("guards are {:?};", guard::kind());
     });
     assert_passed(&out);
+    // Nor does it make the probe think worse of the kernel.
+    let kind = format!("guards are {:?};", guard::kind());
+    let text = String::from_utf8_lossy(&out.stderr);
+    assert!(text.contains(&kind), "{kind} {text}");
 }

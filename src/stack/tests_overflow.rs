@@ -209,6 +209,23 @@ fn a_write_into_a_guard_from_elsewhere_aborts_without_a_name() {
     assert_overflow(&out, "a greenlet", default_stack_size());
 }
 
+extern "C" fn step_over_the_guard() {
+    let here = black_box(0_u8);
+    let place = table::find((&raw const here) as usize).unwrap();
+    // SAFETY: none; the process is to die of it: the guard of the slot below.
+    unsafe { ((place.base - place.layout.slot + 8) as *mut u8).write_volatile(1) };
+}
+
+#[test]
+fn a_frame_that_steps_over_its_guard_into_the_next_is_named() {
+    let name = "tests_overflow::a_frame_that_steps_over_its_guard_into_the_next_is_named";
+    let out = in_child(name, || {
+        overflow::set_describer(|out| out.write_str("greenlet #3").unwrap());
+        overflow_a_stack(Some(65_536), step_over_the_guard);
+    });
+    assert_overflow(&out, "greenlet #3", 65_536);
+}
+
 extern "C" fn run_into_the_slot_above() {
     let here = black_box(0_u8);
     let end = table::find((&raw const here) as usize).unwrap().end();
