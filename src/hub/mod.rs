@@ -149,12 +149,14 @@ impl Hub {
     }
 
     /// Makes a parked task of this hub runnable; nothing for any other.
+    #[inline]
     pub(crate) fn wake(&self, task: &Task) {
         if task.local().state.get() == State::Parked {
             self.make_runnable(TaskPtr::new(task));
         }
     }
 
+    #[inline]
     fn make_runnable(&self, task: TaskPtr) {
         let local = task.get().local();
         debug_assert_eq!(local.state.get(), State::Parked);
@@ -196,6 +198,7 @@ impl Hub {
         }
     }
 
+    #[inline]
     fn park_task(&self, task: TaskPtr, why: Why, deadline: Option<u64>) {
         let local = task.get().local();
         debug_assert_eq!(local.state.get(), State::Running, "only who runs can park");
@@ -279,11 +282,6 @@ impl Hub {
     /// Begins to watch `fd` on this hub.
     pub(crate) fn register(&self, fd: BorrowedFd<'_>, known_as: RawFd) -> io::Result<Key> {
         self.poller.borrow_mut().register(fd, known_as)
-    }
-
-    #[inline]
-    pub(crate) fn is_registered(&self, key: Key) -> bool {
-        self.poller.borrow_mut().registry().contains(key)
     }
 
     /// Stops watching; whoever waits is woken and finds its key stale: EBADF.

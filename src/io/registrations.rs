@@ -4,6 +4,7 @@
 //! comes back names nothing of what it named before.
 
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::hub::{Hub, Message, Shared, with_hub};
@@ -22,21 +23,28 @@ struct Registration {
 pub(super) struct Registrations {
     home: OnceLock<Registration>,
     others: Mutex<Vec<Registration>>,
+    /// The home's registration is no longer good; there is a new one among the others.
+    moved: AtomicBool,
 }
 
 impl Registrations {
-    /// The key on `hub`, if there is one that is still good.
+    /// The key on `hub`, if there is one. It may be stale: then it is to be noted anew.
     #[inline]
     pub(super) fn on(&self, hub: &Hub) -> Option<Key> {
         let home = self.home.get()?;
-        if Arc::ptr_eq(&home.hub, &hub.shared) && hub.is_registered(home.key) {
+        if Arc::ptr_eq(&home.hub, &hub.shared) && !self.moved.load(Ordering::Relaxed) {
             return Some(home.key);
         }
+        self.among_others(hub)
+    }
+
+    #[cold]
+    fn among_others(&self, hub: &Hub) -> Option<Key> {
         let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         let here = others
             .iter()
             .find(|other| Arc::ptr_eq(&other.hub, &hub.shared))?;
-        hub.is_registered(here.key).then_some(here.key)
+        Some(here.key)
     }
 
     /// Notes a new registration on `hub`, in place of one that is no longer good.
@@ -46,6 +54,16 @@ impl Registrations {
             key,
         };
         let Err(new) = self.home.set(new) else { return };
+        self.note_among_others(hub, new);
+    }
+
+    #[cold]
+    fn note_among_others(&self, hub: &Hub, new: Registration) {
+        let home = self.home.get();
+        if home.is_some_and(|home| Arc::ptr_eq(&home.hub, &hub.shared)) {
+            // What the home has noted went stale: from now on everyone looks here.
+            self.moved.store(true, Ordering::Relaxed);
+        }
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         others.retain(|other| !Arc::ptr_eq(&other.hub, &hub.shared));
         others.push(new);

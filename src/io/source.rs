@@ -23,7 +23,7 @@ use super::registrations::Registrations;
 use crate::cancel;
 use crate::hub::{Hub, TaskPtr, Why, with_hub};
 use crate::poller::{Interest, Key};
-use crate::sys::{self, errno};
+use crate::sys::{self, clock, errno};
 
 /// How the user wants calls on a descriptor to behave.
 #[derive(Debug, Default)]
@@ -121,7 +121,7 @@ impl Source {
         interest: Interest,
         op: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
     ) -> io::Result<R> {
-        self.operate(interest, self.timeout(interest), op, |_| false)
+        self.operate(interest, || self.timeout(interest), op, |_| false)
     }
 
     /// As [`retry`](Source::retry), for byte streams on which a transfer of fewer than `want`
@@ -132,7 +132,12 @@ impl Source {
         want: usize,
         op: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        self.operate(interest, self.timeout(interest), op, |moved| *moved < want)
+        self.operate(
+            interest,
+            || self.timeout(interest),
+            op,
+            |moved| *moved < want,
+        )
     }
 
     /// Waits until the kernel says that the descriptor has become ready, from now on.
@@ -149,7 +154,7 @@ impl Source {
                 Ok(())
             }
         };
-        let waited = self.operate(interest, limit, op, |_| false);
+        let waited = self.operate(interest, || limit, op, |_| false);
         waited.map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
             _ => error,
@@ -192,22 +197,22 @@ impl Source {
         }
     }
 
+    #[inline]
     fn operate<R>(
         &self,
         interest: Interest,
-        limit: Option<Duration>,
+        limit: impl Fn() -> Option<Duration>,
         mut op: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
         exhausts: impl Fn(&R) -> bool,
     ) -> io::Result<R> {
         with_hub(|hub| match (hub, hub.and_then(Hub::running)) {
-            _ if self.is_nonblocking() => self.operate_once(op),
             (Some(hub), Some(task)) => {
                 let mut turn = Turn::new(self, hub, task, interest);
                 let done = turn.operate(limit, &mut op)?;
                 turn.conclude(exhausts(&done));
                 Ok(done)
             }
-            _ => self.operate_natively(interest, limit, op),
+            _ => self.operate_natively(interest, limit(), op),
         })
     }
 
@@ -233,7 +238,7 @@ impl Source {
         let deadline = limit.and_then(cancel::deadline_in);
         loop {
             let done = self.operate_once(&mut op);
-            if !would_block(&done) {
+            if !would_block(&done) || self.is_nonblocking() {
                 return done;
             }
             let left = deadline.map(|deadline| deadline.saturating_sub(sys::clock::now_ns()));
@@ -287,26 +292,33 @@ impl<'a> Turn<'a> {
         }
     }
 
+    #[inline]
     fn operate<R>(
         &mut self,
-        limit: Option<Duration>,
+        limit: impl Fn() -> Option<Duration>,
         op: &mut impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
     ) -> io::Result<R> {
         let mut deadline = None;
         loop {
             if self.may_try()? {
-                match op(self.source.as_fd()) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.exhausted()?,
+                let done = op(self.source.as_fd());
+                match &done {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    done => return done,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    _ => return done,
                 }
+                if self.source.is_nonblocking() {
+                    return done;
+                }
+                self.exhausted()?;
+            } else if self.source.is_nonblocking() {
+                return self.source.operate_once(op);
             }
-            if deadline.is_none() && limit.is_some() {
-                deadline =
-                    limit.map(|limit| sys::clock::saturating_add(self.hub.fresh_now(), limit));
+            if !self.queued {
+                deadline = limit().map(|limit| clock::saturating_add(self.hub.fresh_now(), limit));
             }
             if deadline.is_some_and(|deadline| deadline <= self.hub.now()) {
-                return Err(io::ErrorKind::WouldBlock.into());
+                return Err(io::Error::from_raw_os_error(errno::EAGAIN));
             }
             self.park(deadline)?;
         }
@@ -316,14 +328,16 @@ impl<'a> Turn<'a> {
     #[inline]
     fn may_try(&mut self) -> io::Result<bool> {
         let Some(key) = self.key else { return Ok(true) };
-        let may = self
-            .hub
-            .poller
-            .borrow_mut()
-            .registry()
-            .may_try(key, self.interest, self.task);
-        // Gone while we waited: somebody closed it, or cancelled the waits.
-        may.ok_or_else(|| io::Error::from_raw_os_error(errno::EBADF))
+        let mut poller = self.hub.poller.borrow_mut();
+        match poller.registry().may_try(key, self.interest, self.task) {
+            Some(may) => Ok(may),
+            // Gone while we waited: somebody cancelled the waits.
+            None if self.queued => Err(io::Error::from_raw_os_error(errno::EBADF)),
+            None => {
+                self.key = None;
+                Ok(true)
+            }
+        }
     }
 
     fn exhausted(&mut self) -> io::Result<()> {
@@ -349,6 +363,7 @@ impl<'a> Turn<'a> {
         Ok(key)
     }
 
+    #[inline]
     fn park(&mut self, deadline: Option<u64>) -> io::Result<()> {
         let key = self.key.expect("what would block has been registered");
         if !self.queued {
@@ -388,6 +403,7 @@ impl<'a> Turn<'a> {
 }
 
 impl Drop for Turn<'_> {
+    #[inline]
     fn drop(&mut self) {
         let Some(key) = self.key.filter(|_| self.queued) else {
             return;

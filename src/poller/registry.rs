@@ -48,6 +48,7 @@ enum Waiters<W> {
 }
 
 impl<W: Copy + PartialEq> Waiters<W> {
+    #[inline]
     fn first(&self) -> Option<W> {
         match self {
             Waiters::None => None,
@@ -56,6 +57,7 @@ impl<W: Copy + PartialEq> Waiters<W> {
         }
     }
 
+    #[inline]
     fn push(&mut self, waiter: W) {
         *self = match std::mem::replace(self, Waiters::None) {
             Waiters::None => Waiters::One(waiter),
@@ -75,6 +77,7 @@ impl<W: Copy + PartialEq> Waiters<W> {
         }
     }
 
+    #[inline]
     fn remove(&mut self, waiter: W) -> bool {
         match self {
             Waiters::One(other) if *other == waiter => {
@@ -132,6 +135,7 @@ struct Slot<W> {
 }
 
 impl<W> Slot<W> {
+    #[inline]
     fn side(&mut self, interest: Interest) -> &mut Side<W> {
         match interest {
             Interest::Read => &mut self.read,
@@ -240,6 +244,7 @@ impl<W: Copy + PartialEq> Registry<W> {
 
     /// May `waiter` try its operation now: is there a chance, and is it its turn?
     /// `None` when the key is stale.
+    #[inline]
     pub(crate) fn may_try(&mut self, key: Key, interest: Interest, waiter: W) -> Option<bool> {
         let side = self.slot(key)?.side(interest);
         let first = side.waiters.first();
@@ -247,6 +252,7 @@ impl<W: Copy + PartialEq> Registry<W> {
     }
 
     /// Appends `waiter` to the queue, unless it is in it already.
+    #[inline]
     pub(crate) fn enqueue(&mut self, key: Key, interest: Interest, waiter: W) {
         let Some(slot) = self.slot(key) else { return };
         let side = slot.side(interest);
@@ -258,6 +264,7 @@ impl<W: Copy + PartialEq> Registry<W> {
 
     /// Takes `waiter` out of the queue, its operation being over one way or another; gives back
     /// who may try next.
+    #[inline]
     pub(crate) fn leave(&mut self, key: Key, interest: Interest, waiter: W) -> Option<W> {
         let side = self.slot(key)?.side(interest);
         let left = side.waiters.remove(waiter);
@@ -271,6 +278,7 @@ impl<W: Copy + PartialEq> Registry<W> {
     }
 
     /// "Would block": nothing more to have until the next event.
+    #[inline]
     pub(crate) fn exhausted(&mut self, key: Key, interest: Interest) {
         if let Some(slot) = self.slot(key) {
             slot.side(interest).ready = false;
@@ -279,6 +287,7 @@ impl<W: Copy + PartialEq> Registry<W> {
 
     /// Fewer bytes than asked for: nothing more to have either, unless the end is near, which
     /// is told once only and must still be found.
+    #[inline]
     pub(crate) fn short_transfer(&mut self, key: Key, interest: Interest) {
         if let Some(slot) = self.slot(key)
             && !slot.closing
@@ -289,6 +298,7 @@ impl<W: Copy + PartialEq> Registry<W> {
 
     /// Notes an event; hands the first waiter of each ready direction to `wake`. An event of a
     /// registration that is gone is dropped.
+    #[inline]
     pub(crate) fn fire(&mut self, key: Key, readiness: Readiness, wake: &mut impl FnMut(W)) {
         let Some(slot) = self.slot(key) else { return };
         slot.closing |= readiness.closing;
@@ -304,6 +314,7 @@ impl<W: Copy + PartialEq> Registry<W> {
         }
     }
 
+    #[inline]
     fn slot(&mut self, key: Key) -> Option<&mut Slot<W>> {
         let slot = self.slots.get_mut(key.slot as usize)?;
         (slot.generation == key.generation && slot.fd >= 0).then_some(slot)
