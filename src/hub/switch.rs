@@ -66,6 +66,10 @@ fn disarm_start(task: TaskPtr) {
     }
 }
 
+const CACHE_LINE: usize = 64;
+/// From a suspended switch up to the user's frame of a socket read: 560 bytes.
+const FRAME_LINES: usize = 8;
+
 /// Writes `body` onto `stack` and gives both to `task`.
 ///
 /// # Safety
@@ -95,9 +99,43 @@ pub(super) fn resume(task: TaskPtr) -> bool {
         .resume()
 }
 
+/// Has the processor fetch what a resume of `task` reads first: worth it when many thousands
+/// share the cache, harmless otherwise.
+#[inline]
+pub(super) fn prefetch_task(task: TaskPtr) {
+    let at = std::ptr::from_ref(task.get()).cast::<u8>();
+    prefetch(at);
+    prefetch(at.wrapping_add(CACHE_LINE));
+}
+
+/// As [`prefetch_task`], for the frames that it will return through.
+#[inline]
+pub(super) fn prefetch_stack(task: TaskPtr) {
+    let frame = task.get().local().frame.get();
+    for line in 0..FRAME_LINES {
+        prefetch(frame.wrapping_add(line * CACHE_LINE));
+    }
+}
+
+#[inline]
+fn prefetch(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch is a hint: it never faults, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(nostack, readonly));
+    }
+}
+
 /// Leaves the stack of `task`, which is the one that runs.
 #[inline]
 pub(super) fn suspend(task: TaskPtr) {
+    let here = 0u8;
+    task.get().local().frame.set(&raw const here);
     let suspender = task
         .get()
         .local()

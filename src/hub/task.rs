@@ -95,6 +95,8 @@ pub(crate) struct Local {
     /// The earliest deadline of the frames that may be delivered; `u64::MAX` for none.
     pub(crate) alarm: Cell<u64>,
     pub(crate) frames: Cell<*const Frame>,
+    /// Where on its stack it was suspended, for prefetching.
+    pub(crate) frame: Cell<*const u8>,
     pub(crate) coroutine: UnsafeCell<Option<Coroutine>>,
     /// The timer that is to start it, if it is to start late.
     pub(crate) start_timer: Cell<Option<timer::Key>>,
@@ -163,6 +165,7 @@ impl Task {
             since: Cell::new(0),
             start_timer: Cell::new(None),
             slot: Cell::new(usize::MAX),
+            frame: Cell::new(ptr::null()),
             suspender: Cell::new(None),
             coroutine: UnsafeCell::new(None),
             alarm: Cell::new(u64::MAX),

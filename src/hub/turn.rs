@@ -102,7 +102,15 @@ impl Hub {
             let chosen = sim.choose(queue.len());
             queue.swap(0, chosen);
         }
-        queue.pop_front()
+        let next = queue.pop_front();
+        // Their lines come from memory while this one runs.
+        if let Some(second) = queue.get(1) {
+            switch::prefetch_task(*second);
+        }
+        if let Some(first) = queue.front() {
+            switch::prefetch_stack(*first);
+        }
+        next
     }
 
     /// A task's body has returned: its stack can be used again.

@@ -15,8 +15,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::registrations::Registrations;
@@ -34,6 +34,15 @@ struct Mode {
     write_timeout: AtomicU64,
 }
 
+impl Mode {
+    fn timeout(&self, interest: Interest) -> &AtomicU64 {
+        match interest {
+            Interest::Read => &self.read_timeout,
+            Interest::Write => &self.write_timeout,
+        }
+    }
+}
+
 /// See the head of this file.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -41,7 +50,8 @@ pub(crate) struct Source {
     fd: Option<OwnedFd>,
     /// The number that users know it by: that of the original for a duplicate made to wait.
     known_as: RawFd,
-    mode: Arc<Mode>,
+    /// Made when it first differs from the default, so that most operations don't look.
+    mode: OnceLock<Arc<Mode>>,
     registrations: Registrations,
 }
 
@@ -51,7 +61,7 @@ impl Source {
         Source {
             known_as: fd.as_raw_fd(),
             fd: Some(fd),
-            mode: Arc::default(),
+            mode: OnceLock::new(),
             registrations: Registrations::default(),
         }
     }
@@ -67,16 +77,12 @@ impl Source {
     pub(crate) fn adopt(fd: OwnedFd) -> io::Result<Source> {
         let source = Source::new(fd);
         let fd = source.as_fd();
-        let mode = &source.mode;
-        mode.nonblocking
-            .store(sys::fd::is_nonblocking(fd)?, Ordering::Relaxed);
+        if sys::fd::is_nonblocking(fd)? {
+            source.set_nonblocking(true)?;
+        }
         let (read, write) = sys::socket::timeouts(fd);
-        source
-            .cell(Interest::Read)
-            .store(ns_of(read), Ordering::Relaxed);
-        source
-            .cell(Interest::Write)
-            .store(ns_of(write), Ordering::Relaxed);
+        source.set_timeout(Interest::Read, read)?;
+        source.set_timeout(Interest::Write, write)?;
         sys::fd::set_nonblocking(fd, true)?;
         Ok(source)
     }
@@ -99,7 +105,7 @@ impl Source {
     /// A duplicate, which shares the mode.
     pub(crate) fn try_clone(&self) -> io::Result<Source> {
         let mut clone = Source::new(self.as_fd().try_clone_to_owned()?);
-        clone.mode = Arc::clone(&self.mode);
+        clone.mode = OnceLock::from(Arc::clone(self.mode()));
         Ok(clone)
     }
 
@@ -162,12 +168,15 @@ impl Source {
     }
 
     pub(crate) fn set_nonblocking(&self, on: bool) -> io::Result<()> {
-        self.mode.nonblocking.store(on, Ordering::Relaxed);
+        if on || self.mode.get().is_some() {
+            self.mode().nonblocking.store(on, Ordering::Relaxed);
+        }
         Ok(())
     }
 
     pub(crate) fn is_nonblocking(&self) -> bool {
-        self.mode.nonblocking.load(Ordering::Relaxed)
+        let mode = self.mode.get();
+        mode.is_some_and(|mode| mode.nonblocking.load(Ordering::Relaxed))
     }
 
     /// # Errors
@@ -181,20 +190,22 @@ impl Source {
             let reason = "cannot set a 0 duration timeout";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
         }
-        self.cell(interest).store(ns_of(limit), Ordering::Relaxed);
+        if limit.is_some() || self.mode.get().is_some() {
+            let ns = limit.map_or(0, |limit| {
+                u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)
+            });
+            self.mode().timeout(interest).store(ns, Ordering::Relaxed);
+        }
         Ok(())
     }
 
     pub(crate) fn timeout(&self, interest: Interest) -> Option<Duration> {
-        let ns = self.cell(interest).load(Ordering::Relaxed);
+        let ns = self.mode.get()?.timeout(interest).load(Ordering::Relaxed);
         (ns != 0).then(|| Duration::from_nanos(ns))
     }
 
-    fn cell(&self, interest: Interest) -> &AtomicU64 {
-        match interest {
-            Interest::Read => &self.mode.read_timeout,
-            Interest::Write => &self.mode.write_timeout,
-        }
+    fn mode(&self) -> &Arc<Mode> {
+        self.mode.get_or_init(Arc::default)
     }
 
     #[inline]
@@ -256,12 +267,6 @@ impl Drop for Source {
             self.registrations.end(fd.as_fd());
         }
     }
-}
-
-fn ns_of(limit: Option<Duration>) -> u64 {
-    limit.map_or(0, |limit| {
-        u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)
-    })
 }
 
 fn would_block<R>(done: &io::Result<R>) -> bool {

@@ -22,7 +22,7 @@ use crate::sys::epoll::{Epoll, Events};
 use crate::sys::event_fd::EventFd;
 
 /// Events taken per wait; more are left for the next one, so that a turn stays short.
-const EVENTS_MAX: usize = 1024;
+const EVENTS_MAX: usize = 128;
 
 /// The token of the doorbell: no slot has it, since a slot's generation never is `u32::MAX`.
 const DOORBELL: u64 = u64::MAX;

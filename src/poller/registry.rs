@@ -123,6 +123,8 @@ impl<W> Side<W> {
     }
 }
 
+/// One cache line, for a thousand connections are a thousand of these.
+#[repr(align(64))]
 #[derive(Debug)]
 struct Slot<W> {
     generation: u32,
