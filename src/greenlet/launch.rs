@@ -74,7 +74,8 @@ where
             delay,
             spawned_at,
         } = plan;
-        let task = Arc::new(Task::new(Arc::clone(&hub.shared), name, spawned_at));
+        let id = hub.shared.id_of(hub.next_number());
+        let task = Arc::new(Task::new(Arc::clone(&hub.shared), id, name, spawned_at));
         let packet = Arc::new(Packet::new());
         let start_at = delay.map(|delay| clock::saturating_add(hub.fresh_now(), delay));
         let body = body(f, Arc::clone(&packet), leave);
@@ -97,7 +98,8 @@ where
         delay,
         spawned_at,
     } = plan;
-    let task = Arc::new(Task::new(Arc::clone(&handle.shared), name, spawned_at));
+    let id = handle.shared.next_id();
+    let task = Arc::new(Task::new(Arc::clone(&handle.shared), id, name, spawned_at));
     let packet = Arc::new(Packet::new());
     let greenlet = Greenlet::new(
         GreenletRef::of_handle(Arc::clone(&task)),
@@ -141,7 +143,9 @@ pub(super) fn stillborn<T>(plan: Plan, error: io::Error) -> Greenlet<T> {
         "greenroom: no greenlet for the spawn at {}: {error}",
         plan.spawned_at
     );
-    let task = Arc::new(Task::new(Shared::nowhere(), plan.name, plan.spawned_at));
+    let nowhere = Shared::nowhere();
+    let id = nowhere.next_id();
+    let task = Arc::new(Task::new(nowhere, id, plan.name, plan.spawned_at));
     let packet = Arc::new(Packet::new());
     conclude(
         &task,
@@ -201,6 +205,13 @@ fn conclude<T>(task: &Arc<Task>, packet: Arc<Packet<T>>, result: Result<T, JoinE
 }
 
 fn end(task: &Task) {
+    let joiner = || task.local().joiner.take();
+    with_hub(|hub| {
+        // Only the task's own hub may look; from elsewhere nobody there can be waiting any more.
+        let hub = hub.filter(|hub| hub.owns(task));
+        let waiting = hub.and_then(|hub| joiner().map(|joiner| (hub, joiner)));
+        waiting.map(|(hub, joiner)| hub.wake(joiner.get()))
+    });
     while let Some(exit) = task.end() {
         match exit {
             Exit::Wake(waker) => waker.wake(),

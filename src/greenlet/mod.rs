@@ -26,7 +26,7 @@ pub(crate) use sleep::run_in;
 
 use crate::cancel;
 use crate::hub::waker::{Waker, wake_task};
-use crate::hub::{Exit, Help, Hub, HubHandle, Task, Why, current_hub};
+use crate::hub::{Exit, Help, Hub, HubHandle, Task, TaskPtr, Why, current_hub, with_hub};
 use launch::Plan;
 use packet::Packet;
 
@@ -186,28 +186,58 @@ impl<T> fmt::Debug for Greenlet<T> {
 
 /// Waits for the end of a task; false when the deadline came first.
 fn wait_for_end(task: &Arc<Task>, deadline: Option<u64>) -> bool {
-    struct Revoke<'a>(&'a Task, u64);
-    impl Drop for Revoke<'_> {
-        fn drop(&mut self) {
-            self.0.revoke_exit(self.1);
-        }
-    }
     if task.is_ended() {
         return true;
     }
-    let Ok(noted) = task.at_exit(Exit::Wake(Waker::current())) else {
-        return true;
-    };
-    let revoke = Revoke(task, noted);
-    let _help = Help::expect_from(task);
+    let waited = with_hub(|hub| {
+        let (hub, me) = (hub?, hub?.running()?);
+        let first = hub.owns(task) && task.local().joiner.get().is_none();
+        first.then(|| wait_here(task, me, deadline))
+    });
+    waited.unwrap_or_else(|| wait_anywhere(task, deadline))
+}
+
+/// As [`wait_for_end`], for the first who waits on the task's own hub: no lock, no allocation.
+fn wait_here(task: &Task, me: TaskPtr, deadline: Option<u64>) -> bool {
+    struct Leave<'a>(&'a Task);
+    impl Drop for Leave<'_> {
+        fn drop(&mut self) {
+            self.0.local().joiner.set(None);
+        }
+    }
+    task.local().joiner.set(Some(me));
+    let _leave = Leave(task);
+    wait_until_ended(task, deadline)
+}
+
+fn wait_until_ended(task: &Task, deadline: Option<u64>) -> bool {
     while !task.is_ended() {
         if deadline.is_some_and(|deadline| deadline <= cancel::now()) {
             return false;
         }
         cancel::park_on(Why::Join(task.id), deadline);
     }
-    std::mem::forget(revoke);
     true
+}
+
+/// As [`wait_for_end`], from any hub or none, for any number of waiters.
+fn wait_anywhere(task: &Arc<Task>, deadline: Option<u64>) -> bool {
+    struct Revoke<'a>(&'a Task, u64);
+    impl Drop for Revoke<'_> {
+        fn drop(&mut self) {
+            self.0.revoke_exit(self.1);
+        }
+    }
+    let Ok(noted) = task.at_exit(Exit::Wake(Waker::current())) else {
+        return true;
+    };
+    let revoke = Revoke(task, noted);
+    let _help = Help::expect_from(task);
+    let ended = wait_until_ended(task, deadline);
+    if ended {
+        std::mem::forget(revoke);
+    }
+    ended
 }
 
 /// What [`Greenlet::link`] has arranged. Dropping it changes nothing.

@@ -75,7 +75,8 @@ pub(crate) struct Hub {
     now: Cell<u64>,
     turn: turn::Progress,
     pub(crate) counters: stats::Counters,
-    frame_ids: Cell<u64>,
+    /// How many numbers were given out, to greenlets and timeouts.
+    numbers: Cell<u64>,
     /// Parked tasks that something outside this hub will wake, which nothing here shows.
     pub(crate) helped: Cell<usize>,
     /// Set when nothing can wake the root any more: what it is to panic with.
@@ -93,7 +94,8 @@ impl Hub {
         let poller = Poller::new(&bell)?;
         let shared = Arc::new(Shared::new(bell, poller.epoll()));
         let name = thread::current().name().map(Box::from);
-        let root = Arc::new(Task::new(Arc::clone(&shared), name, Location::caller()));
+        let (home, id) = (Arc::clone(&shared), shared.id_of(0));
+        let root = Arc::new(Task::new(home, id, name, Location::caller()));
         root.local().state.set(State::Running);
         let now = world.now();
         Ok(Rc::new(Hub {
@@ -110,7 +112,7 @@ impl Hub {
             now: Cell::new(now),
             turn: turn::Progress::default(),
             counters: stats::Counters::default(),
-            frame_ids: Cell::new(0),
+            numbers: Cell::new(0),
             helped: Cell::new(0),
             stuck: RefCell::default(),
             root_unwinds: Cell::new(false),
@@ -306,10 +308,10 @@ impl Hub {
         }
     }
 
-    /// A number that no other timeout of this hub has had.
-    pub(crate) fn next_frame_id(&self) -> u64 {
-        self.frame_ids.set(self.frame_ids.get() + 1);
-        self.frame_ids.get()
+    /// A number that no other greenlet or timeout of this hub has had.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.numbers.set(self.numbers.get() + 1);
+        self.numbers.get()
     }
 
     /// Parks the root until all others have ended; false at the deadline, or when they never

@@ -26,6 +26,7 @@ use crate::sys::event_fd::EventFd;
 use crate::sys::fork;
 
 /// Greenlet ids are `hub << ID_BITS | count`: unique in the process, without a shared counter.
+/// The count is even for those that the hub numbers, odd for those that other threads do.
 const ID_BITS: u32 = 40;
 
 static HUBS: AtomicU64 = AtomicU64::new(0);
@@ -102,8 +103,14 @@ impl Shared {
         }
     }
 
+    /// The id of a greenlet that another thread spawns here.
     pub(crate) fn next_id(&self) -> u64 {
-        self.number << ID_BITS | self.ids.fetch_add(1, Ordering::Relaxed)
+        (self.number << ID_BITS) | (self.ids.fetch_add(1, Ordering::Relaxed) * 2 + 1)
+    }
+
+    /// The id of the greenlet that is the hub's own `count`th.
+    pub(crate) fn id_of(&self, count: u64) -> u64 {
+        (self.number << ID_BITS) | (count * 2)
     }
 
     /// Leaves a message. `false` when the hub is gone: the message is then dropped, here.

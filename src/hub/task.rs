@@ -92,6 +92,8 @@ pub(crate) struct Local {
     /// When it was parked, by the hub's clock.
     pub(crate) since: Cell<u64>,
     pub(crate) suspender: Cell<Option<Suspender>>,
+    /// Who waits here, on the same hub, for the end: the first of them, without a lock.
+    pub(crate) joiner: Cell<Option<TaskPtr>>,
     /// The earliest deadline of the frames that may be delivered; `u64::MAX` for none.
     pub(crate) alarm: Cell<u64>,
     pub(crate) frames: Cell<*const Frame>,
@@ -117,7 +119,7 @@ pub(crate) enum Exit {
     Call(Box<dyn FnOnce() + Send>),
 }
 
-/// What is to happen when a task ends, and who asked for it.
+/// What is to happen when a task ends, in the order of asking, each with a number of its own.
 #[derive(Default)]
 struct Exits {
     next_id: u64,
@@ -130,7 +132,7 @@ const AWAITED: u8 = 1;
 const ENDED: u8 = 2;
 
 /// One greenlet, as its hub sees it.
-#[repr(C, align(64))]
+#[repr(C)]
 pub(crate) struct Task {
     pub(crate) killed: AtomicBool,
     /// The token of `unpark`.
@@ -155,10 +157,10 @@ unsafe impl Sync for Task {}
 impl Task {
     pub(crate) fn new(
         hub: Arc<Shared>,
+        id: u64,
         name: Option<Box<str>>,
         spawned_at: &'static Location<'static>,
     ) -> Task {
-        let id = hub.next_id();
         let local = Local {
             state: Cell::new(State::Parked),
             why: Cell::new(Why::Start),
@@ -167,6 +169,7 @@ impl Task {
             slot: Cell::new(usize::MAX),
             frame: Cell::new(ptr::null()),
             suspender: Cell::new(None),
+            joiner: Cell::new(None),
             coroutine: UnsafeCell::new(None),
             alarm: Cell::new(u64::MAX),
             frames: Cell::new(ptr::null()),
