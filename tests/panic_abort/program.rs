@@ -1,0 +1,64 @@
+//! What a kill and a timeout do where nothing can unwind: built with panic = "abort".
+
+use std::io::{ErrorKind, Read};
+use std::time::{Duration, Instant};
+
+use greenroom::io::pipe;
+
+const ECANCELED: Option<i32> = Some(125);
+
+/// A kill comes as ECANCELED, again and again, and the greenlet ends by itself.
+fn a_killed_read_fails() {
+    let (mut reader, _writer) = pipe().unwrap();
+    let greenlet = greenroom::spawn(move || {
+        let first = reader.read(&mut [0]).unwrap_err().raw_os_error();
+        let second = reader.read(&mut [0]).unwrap_err().raw_os_error();
+        (first, second)
+    });
+    greenroom::yield_now();
+    greenlet.kill();
+    assert_eq!(greenlet.join().unwrap(), (ECANCELED, ECANCELED));
+}
+
+fn a_killed_sleep_ends_early() {
+    let greenlet = greenroom::spawn(|| greenroom::sleep(Duration::from_secs(60)));
+    greenroom::yield_now();
+    let begin = Instant::now();
+    greenlet.kill();
+    greenlet.join().unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(10));
+}
+
+fn a_greenlet_killed_before_it_starts_never_runs() {
+    let greenlet = greenroom::spawn(|| unreachable!("it was killed"));
+    greenlet.kill();
+    assert!(greenlet.join().unwrap_err().is_killed());
+}
+
+fn a_timed_out_read_fails() {
+    let (mut reader, _writer) = pipe().unwrap();
+    let outcome = greenroom::with_timeout(Duration::from_millis(5), || reader.read(&mut [0]));
+    let error = outcome.expect("the closure returns by itself").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+}
+
+/// A join can't fail, so the killed joiner waits on, without burning the processor.
+fn a_killed_join_waits_on() {
+    let slow = greenroom::spawn(|| greenroom::sleep(Duration::from_millis(20)));
+    let joiner = greenroom::spawn(move || slow.join().is_ok());
+    greenroom::yield_now();
+    joiner.kill();
+    let before = greenroom::hub::stats().switches;
+    assert!(joiner.join().unwrap());
+    assert!(greenroom::hub::stats().switches - before < 10, "a spin");
+}
+
+fn main() {
+    assert!(cfg!(panic = "abort"));
+    a_killed_read_fails();
+    a_killed_sleep_ends_early();
+    a_greenlet_killed_before_it_starts_never_runs();
+    a_timed_out_read_fails();
+    a_killed_join_waits_on();
+    println!("all as documented");
+}
