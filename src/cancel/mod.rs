@@ -14,7 +14,8 @@
 //! ```
 //!
 //! An operation tries first and parks only if it would block, so what is ready wins over what
-//! is due. A kill is sticky: every further park unwinds again until the greenlet has ended.
+//! is due. A kill is sticky: every further park unwinds again until the greenlet has ended, and
+//! lets the others run first, so that a loop that swallows its kill keeps nobody from running.
 
 #[allow(unsafe_code, reason = "the list of frames runs through stacks")]
 mod frames;
@@ -196,7 +197,7 @@ pub fn shield<T>(f: impl FnOnce() -> T) -> T {
 /// `extern "C"` functions.
 ///
 /// Inside, a kill or a timeout does not unwind: I/O fails with ECANCELED or ETIMEDOUT, a sleep
-/// ends early, all other waits go on. It is delivered at the first park after `f`.
+/// and a [`park`](crate::thread::park) end early, all other waits go on. It is delivered at the first park after `f`.
 ///
 /// # Examples
 /// ```
@@ -246,24 +247,30 @@ pub(crate) fn check(hub: &Hub, task: TaskPtr) -> io::Result<()> {
     Ok(())
 }
 
+/// Stands for the kill where a frame is named otherwise: frames are counted from 1.
+const KILL: u64 = 0;
+
 #[cold]
 fn deliver(hub: &Hub, task: &Task) -> io::Result<()> {
     let local = task.local();
     let unwinding = thread::panicking();
+    let killed = task.killed.load(Ordering::Acquire) && local.shields.get() == 0 && !unwinding;
+    let expired = || frames::first_expired(local, hub.now(), unwinding);
+    let Some(due) = killed.then_some(KILL).or_else(expired) else {
+        return Ok(());
+    };
     let may_unwind = cfg!(panic = "unwind") && local.foreign.get() == 0;
-    if task.killed.load(Ordering::Acquire) && local.shields.get() == 0 && !unwinding {
-        if may_unwind {
-            panic::resume_unwind(Box::new(Killed));
-        }
-        return Err(io::Error::from_raw_os_error(errno::ECANCELED));
+    // Whoever swallows it, or can't be unwound, may come again at once, in a loop that never
+    // parks any more: so the others run in between.
+    if local.met.replace(due) == due || !may_unwind {
+        hub.yield_now();
     }
-    if let Some(frame) = frames::first_expired(local, hub.now(), unwinding) {
-        if may_unwind {
-            panic::resume_unwind(Box::new(Expired { frame }));
-        }
-        return Err(io::Error::from_raw_os_error(errno::ETIMEDOUT));
+    match (may_unwind, due) {
+        (true, KILL) => panic::resume_unwind(Box::new(Killed)),
+        (true, frame) => panic::resume_unwind(Box::new(Expired { frame })),
+        (false, KILL) => Err(io::Error::from_raw_os_error(errno::ECANCELED)),
+        (false, _) => Err(io::Error::from_raw_os_error(errno::ETIMEDOUT)),
     }
-    Ok(())
 }
 
 /// Parks for something that can fail: a kill or a timeout comes as an error where it can't

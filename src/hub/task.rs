@@ -103,6 +103,8 @@ pub(crate) struct Local {
     pub(crate) shields: Cell<u32>,
     /// Inside how many `foreign` calls: unwinding is forbidden then.
     pub(crate) foreign: Cell<u32>,
+    /// The kill or the frame that was delivered last, by number; `u64::MAX` for none.
+    pub(crate) met: Cell<u64>,
     /// Storage of the room `local`.
     pub(crate) locals: RefCell<Option<Box<dyn Any>>>,
 }
@@ -167,6 +169,7 @@ impl Task {
             shield_floor: Cell::new(ptr::null()),
             shields: Cell::new(0),
             foreign: Cell::new(0),
+            met: Cell::new(u64::MAX),
             locals: RefCell::new(None),
         };
         Task {
