@@ -77,7 +77,7 @@ pub(crate) struct Hub {
     pub(crate) counters: stats::Counters,
     frame_ids: Cell<u64>,
     /// Parked tasks that something outside this hub will wake, which nothing here shows.
-    pub(crate) helped: Cell<usize>,
+    pub(crate) helped: Rc<Cell<usize>>,
     /// Set when nothing can wake the root any more: what it is to panic with.
     stuck: RefCell<Option<String>>,
     /// The root parks in a destructor: it must not panic now.
@@ -111,7 +111,7 @@ impl Hub {
             turn: turn::Progress::default(),
             counters: stats::Counters::default(),
             frame_ids: Cell::new(0),
-            helped: Cell::new(0),
+            helped: Rc::default(),
             stuck: RefCell::default(),
             root_unwinds: Cell::new(false),
             _alt_stack: overflow::ensure_alt_stack(),
