@@ -42,6 +42,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 
 pub(crate) use current::{current_hub, run_on_fresh_hub, with_hub};
@@ -178,9 +179,12 @@ impl Hub {
             .slot
             .set(self.tasks.borrow_mut().insert(Arc::clone(task)));
         local.since.set(self.now());
+        local.state.set(State::Parked);
         self.counters.spawned.add(1);
         match start_at {
             None => self.make_runnable(at),
+            // Never, but it can be killed.
+            Some(u64::MAX) => {}
             Some(deadline) => {
                 let timer = self.timers.borrow_mut().arm(deadline, at);
                 local.start_timer.set(Some(timer));
@@ -189,8 +193,17 @@ impl Hub {
         Ok(())
     }
 
-    /// Makes a parked task of this hub runnable; nothing for any other.
+    /// Makes a parked task of this hub runnable; nothing for any other. One that is to start
+    /// late is not started by this, unless it has been killed.
     pub(crate) fn wake(&self, task: &Task) {
+        let awaits_its_time =
+            task.local().why.get() == Why::Start && !task.killed.load(Ordering::Relaxed);
+        if !awaits_its_time {
+            self.wake_or_start(task);
+        }
+    }
+
+    fn wake_or_start(&self, task: &Task) {
         if task.local().state.get() == State::Parked {
             self.make_runnable(TaskPtr::new(task));
         }

@@ -1,14 +1,16 @@
 //! The hub's cell for one greenlet.
 //!
 //! ```text
-//!            launch                 pop                     returns
-//!   (new) ----------> Runnable -----------> Running ------------------> Done
+//!          launch                   pop                     returns
+//!   New ------------> Runnable -----------> Running ------------------> Done
 //!                        ^                   |   |
 //!                        |    yield          |   | park
 //!                        +-------------------+   v
 //!                        +------------------- Parked
 //!                              wake
 //! ```
+//!
+//! A task that is to start late goes from New to Parked, to be woken by its timer or a kill.
 //!
 //! A wake of a task that is not parked is a no-op. That loses nothing: only its own hub's OS
 //! thread moves a task, so a wake that comes through the inbox is seen while the task does not
@@ -33,6 +35,8 @@ use crate::timer;
 /// See the head of this file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
+    /// Perhaps still on its way here: it has no stack yet.
+    New,
     Runnable,
     Running,
     Parked,
@@ -157,7 +161,7 @@ impl Task {
     ) -> Task {
         let id = hub.next_id();
         let local = Local {
-            state: Cell::new(State::Parked),
+            state: Cell::new(State::New),
             why: Cell::new(Why::Start),
             since: Cell::new(0),
             start_timer: Cell::new(None),

@@ -162,7 +162,7 @@ impl Hub {
         loop {
             let due = self.timers.borrow_mut().pop_due(now);
             let Some(task) = due else { break };
-            self.wake(task.get());
+            self.wake_or_start(task.get());
         }
     }
 
