@@ -8,7 +8,8 @@
 //!      killed, or a frame expired?  no --> park
 //!            | yes
 //!            +-- unwinding already, or shielded ----------> park (delivered later, or never)
-//!            +-- foreign frames on the stack, panic=abort -> Err(ECANCELED | ETIMEDOUT)
+//!            +-- foreign frames on the stack, in the panic
+//!            |   hook, panic=abort -----------------------> Err(ECANCELED | ETIMEDOUT)
 //!            +-- otherwise -------------------------------> one quiet unwind, to the frame's
 //!                                                           with_timeout or the greenlet's root
 //! ```
@@ -32,7 +33,7 @@ use std::time::Duration;
 use crate::hub::task::Frame;
 use crate::hub::waker::wake_task;
 use crate::hub::{Hub, Task, TaskPtr, Why, current_hub, with_hub};
-use crate::sys::{clock, errno};
+use crate::sys::{clock, errno, panics};
 use frames::Entered;
 
 /// The payload of the unwind that ends a killed greenlet.
@@ -259,7 +260,7 @@ fn deliver(hub: &Hub, task: &Task) -> io::Result<()> {
     let Some(due) = killed.then_some(KILL).or_else(expired) else {
         return Ok(());
     };
-    let may_unwind = cfg!(panic = "unwind") && local.foreign.get() == 0;
+    let may_unwind = cfg!(panic = "unwind") && local.foreign.get() == 0 && !panics::hook_runs();
     // Whoever swallows it, or can't be unwound, may come again at once, in a loop that never
     // parks any more: so the others run in between.
     if local.met.replace(due) == due || !may_unwind {

@@ -166,6 +166,8 @@ impl Hub {
         body: impl FnOnce(),
     ) -> io::Result<()> {
         debug_assert!(self.owns(task));
+        // From now on a panic is not everybody's.
+        panics::learn();
         let stack = self.stacks.borrow_mut().take(stack_size)?;
         let at = TaskPtr::new(task);
         let start = move || {
@@ -325,6 +327,10 @@ impl Hub {
         };
         if let Err(error) = waited {
             log::debug!("greenroom: poll(2) of {fd:?} failed: {error}");
+        }
+        // Whoever waits for a descriptor is told of it by the registry, even here.
+        if fd.is_some() {
+            self.collect(Some(0));
         }
         self.now.set(self.fresh_now());
         self.receive_mail();

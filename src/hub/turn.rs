@@ -144,7 +144,7 @@ impl Hub {
     }
 
     /// Waits for descriptors and wakes who waits for them.
-    fn collect(&self, timeout_ns: Option<u64>) {
+    pub(super) fn collect(&self, timeout_ns: Option<u64>) {
         self.counters.polls.add(1);
         let polled = self
             .poller

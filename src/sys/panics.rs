@@ -43,20 +43,14 @@ pub(crate) struct Taken(usize);
 /// `None` when it can't be found, or when the panic hook is running: then do not switch.
 #[cold]
 pub(crate) fn take() -> Option<Taken> {
-    if IN_HOOK.get() {
+    if hook_runs() {
         return None;
     }
     let count = count()?;
     // SAFETY: `count` was found and proved on this very thread by `search`, and thread-locals
     // of the executable live as long as their thread; nobody else writes it between two
     // panics, and none starts here.
-    unsafe {
-        // The flag beside the count: set while the hook runs, where parking is forbidden.
-        if count.cast::<u8>().add(size_of::<usize>()).read() == 1 {
-            return None;
-        }
-        Some(Taken(count.replace(0)))
-    }
+    unsafe { Some(Taken(count.replace(0))) }
 }
 
 /// Puts back what [`take`] took, on the same thread.
@@ -76,18 +70,40 @@ pub(crate) fn in_hook<T>(hook: impl FnOnce() -> T) -> T {
     result
 }
 
-fn count() -> Option<NonNull<usize>> {
+/// Does the panic hook run, in which nothing may switch, and nothing may unwind?
+pub(crate) fn hook_runs() -> bool {
+    IN_HOOK.get()
+        || match COUNT.get() {
+            // SAFETY: `count` is this thread's, as in `take`. Beside it lies the flag of the
+            // hook, a bool; a hook that is not wrapped by ours is known by it alone.
+            Found::At(count) => unsafe { count.cast::<u8>().add(size_of::<usize>()).read() == 1 },
+            Found::Nowhere => false,
+            Found::Unknown => thread::panicking(),
+        }
+}
+
+/// Finds the count while there is time. It can't be looked for during a panic: if the hook runs
+/// then, the unwind of the search itself would be left out of std's count, but its end not.
+#[inline]
+pub(crate) fn learn() {
     if let Found::Unknown = COUNT.get() {
-        let found = if cfg!(greenroom_no_panic_swap) || cfg!(panic = "abort") {
-            None
-        } else {
-            search()
-        };
-        COUNT.set(found.map_or(Found::Nowhere, Found::At));
+        look();
     }
+}
+
+#[cold]
+fn look() {
+    if cfg!(greenroom_no_panic_swap) || cfg!(panic = "abort") {
+        COUNT.set(Found::Nowhere);
+    } else if !thread::panicking() {
+        COUNT.set(search().map_or(Found::Nowhere, Found::At));
+    }
+}
+
+fn count() -> Option<NonNull<usize>> {
     match COUNT.get() {
         Found::At(count) => Some(count),
-        _ => None,
+        Found::Nowhere | Found::Unknown => None,
     }
 }
 
@@ -209,6 +225,7 @@ mod tests {
     #[cfg(not(greenroom_no_panic_swap))]
     #[test]
     fn a_taken_count_hides_the_panic_and_comes_back() {
+        learn();
         let seen = while_panicking(|| {
             let taken = take().expect("the count is found on this toolchain");
             let hidden = !thread::panicking();
@@ -222,6 +239,7 @@ mod tests {
     #[cfg(not(greenroom_no_panic_swap))]
     #[test]
     fn a_panic_inside_a_panic_is_counted_apart() {
+        learn();
         let seen = while_panicking(|| {
             let outer = take().expect("found");
             let inner = while_panicking(thread::panicking);
@@ -234,6 +252,7 @@ mod tests {
 
     #[test]
     fn the_hook_forbids_switching() {
+        learn();
         let taken = while_panicking(|| in_hook(|| take().is_none()));
         assert_eq!(taken, Some(true));
     }
