@@ -166,8 +166,6 @@ impl Hub {
         body: impl FnOnce(),
     ) -> io::Result<()> {
         debug_assert!(self.owns(task));
-        // From now on a panic is not everybody's.
-        panics::learn();
         let stack = self.stacks.borrow_mut().take(stack_size)?;
         let at = TaskPtr::new(task);
         let start = move || {
