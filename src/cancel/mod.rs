@@ -104,7 +104,8 @@ impl From<Elapsed> for io::Error {
 /// When the time is up, the park that `f` is in, or else the next one that it comes to, unwinds
 /// to here; destructors run on the way. What never parks is never interrupted: if `f` ends
 /// without parking, its value is returned, however long it took. What is ready at the moment
-/// of expiry wins. A limit beyond the end of the clock is no limit.
+/// of expiry wins; but I/O that is always ready parks for a turn now and then, before an
+/// operation. A limit beyond the end of the clock is no limit.
 ///
 /// Timeouts nest: one that expires further out passes through those further in.
 ///

@@ -357,13 +357,17 @@ impl Hub {
         keys.into_iter().map(|key| self.deregister(key, fd)).sum()
     }
 
-    /// One operation has succeeded without parking. After enough of them in a row others get
-    /// their turn, or an always-ready socket would starve them.
+    /// One operation has succeeded without parking.
     #[inline]
     pub(crate) fn count_operation(&self) {
-        if self.turn.spend_operation() {
-            self.yield_now();
-        }
+        self.turn.spend_operation();
+    }
+
+    /// After enough such operations in a row the next one is to let others have their turn, or
+    /// an always-ready socket would starve them.
+    #[inline]
+    pub(crate) fn is_budget_spent(&self) -> bool {
+        self.turn.is_budget_spent()
     }
 
     /// A number that no other timeout of this hub has had.
