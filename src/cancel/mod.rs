@@ -8,13 +8,15 @@
 //!      killed, or a frame expired?  no --> park
 //!            | yes
 //!            +-- unwinding already, or shielded ----------> park (delivered later, or never)
-//!            +-- foreign frames on the stack, panic=abort -> Err(ECANCELED | ETIMEDOUT)
+//!            +-- foreign frames on the stack, in the panic
+//!            |   hook, panic=abort -----------------------> Err(ECANCELED | ETIMEDOUT)
 //!            +-- otherwise -------------------------------> one quiet unwind, to the frame's
 //!                                                           with_timeout or the greenlet's root
 //! ```
 //!
 //! An operation tries first and parks only if it would block, so what is ready wins over what
-//! is due. A kill is sticky: every further park unwinds again until the greenlet has ended.
+//! is due. A kill is sticky: every further park unwinds again until the greenlet has ended, and
+//! lets the others run first, so that a loop that swallows its kill keeps nobody from running.
 
 #[allow(unsafe_code, reason = "the list of frames runs through stacks")]
 mod frames;
@@ -31,7 +33,7 @@ use std::time::Duration;
 use crate::hub::task::Frame;
 use crate::hub::waker::wake_task;
 use crate::hub::{Hub, Task, TaskPtr, Why, current_hub, with_hub};
-use crate::sys::{clock, errno};
+use crate::sys::{clock, errno, panics};
 use frames::Entered;
 
 /// The payload of the unwind that ends a killed greenlet.
@@ -102,7 +104,8 @@ impl From<Elapsed> for io::Error {
 /// When the time is up, the park that `f` is in, or else the next one that it comes to, unwinds
 /// to here; destructors run on the way. What never parks is never interrupted: if `f` ends
 /// without parking, its value is returned, however long it took. What is ready at the moment
-/// of expiry wins. A limit beyond the end of the clock is no limit.
+/// of expiry wins; but I/O that is always ready parks for a turn now and then, before an
+/// operation. A limit beyond the end of the clock is no limit.
 ///
 /// Timeouts nest: one that expires further out passes through those further in.
 ///
@@ -196,7 +199,7 @@ pub fn shield<T>(f: impl FnOnce() -> T) -> T {
 /// `extern "C"` functions.
 ///
 /// Inside, a kill or a timeout does not unwind: I/O fails with ECANCELED or ETIMEDOUT, a sleep
-/// ends early, all other waits go on. It is delivered at the first park after `f`.
+/// and a [`park`](crate::thread::park) end early, all other waits go on. It is delivered at the first park after `f`.
 ///
 /// # Examples
 /// ```
@@ -246,24 +249,30 @@ pub(crate) fn check(hub: &Hub, task: TaskPtr) -> io::Result<()> {
     Ok(())
 }
 
+/// Stands for the kill where a frame is named otherwise: frames are counted from 1.
+const KILL: u64 = 0;
+
 #[cold]
 fn deliver(hub: &Hub, task: &Task) -> io::Result<()> {
     let local = task.local();
     let unwinding = thread::panicking();
-    let may_unwind = cfg!(panic = "unwind") && local.foreign.get() == 0;
-    if task.killed.load(Ordering::Acquire) && local.shields.get() == 0 && !unwinding {
-        if may_unwind {
-            panic::resume_unwind(Box::new(Killed));
-        }
-        return Err(io::Error::from_raw_os_error(errno::ECANCELED));
+    let killed = task.killed.load(Ordering::Acquire) && local.shields.get() == 0 && !unwinding;
+    let expired = || frames::first_expired(local, hub.now(), unwinding);
+    let Some(due) = killed.then_some(KILL).or_else(expired) else {
+        return Ok(());
+    };
+    let may_unwind = cfg!(panic = "unwind") && local.foreign.get() == 0 && !panics::hook_runs();
+    // Whoever swallows it, or can't be unwound, may come again at once, in a loop that never
+    // parks any more: so the others run in between.
+    if local.met.replace(due) == due || !may_unwind {
+        hub.yield_now();
     }
-    if let Some(frame) = frames::first_expired(local, hub.now(), unwinding) {
-        if may_unwind {
-            panic::resume_unwind(Box::new(Expired { frame }));
-        }
-        return Err(io::Error::from_raw_os_error(errno::ETIMEDOUT));
+    match (may_unwind, due) {
+        (true, KILL) => panic::resume_unwind(Box::new(Killed)),
+        (true, frame) => panic::resume_unwind(Box::new(Expired { frame })),
+        (false, KILL) => Err(io::Error::from_raw_os_error(errno::ECANCELED)),
+        (false, _) => Err(io::Error::from_raw_os_error(errno::ETIMEDOUT)),
     }
-    Ok(())
 }
 
 /// Parks for something that can fail: a kill or a timeout comes as an error where it can't

@@ -110,8 +110,13 @@ where
         let (task, packet) = parcel.open();
         let start_at = delay.map(|delay| clock::saturating_add(hub.fresh_now(), delay));
         let body = body(f, Arc::clone(&packet), || ());
-        // SAFETY: `body` does not unwind, and all in it is 'static.
-        if let Err(error) = unsafe { hub.launch(&task, stack_size, start_at, body) } {
+        let mut launched = Err(io::Error::other("the destructor of its closure panicked"));
+        // Without a stack for it the closure is dropped, in the hub, which must not unwind.
+        contain("the destructor of a closure", || {
+            // SAFETY: `body` does not unwind, and all in it is 'static.
+            launched = unsafe { hub.launch(&task, stack_size, start_at, body) };
+        });
+        if let Err(error) = launched {
             conclude(&task, packet, Err(JoinError::not_started(error)));
         }
     };

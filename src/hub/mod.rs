@@ -42,6 +42,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 
 pub(crate) use current::{current_hub, run_on_fresh_hub, with_hub};
@@ -78,7 +79,7 @@ pub(crate) struct Hub {
     /// How many numbers were given out, to greenlets and timeouts.
     numbers: Cell<u64>,
     /// Parked tasks that something outside this hub will wake, which nothing here shows.
-    pub(crate) helped: Cell<usize>,
+    pub(crate) helped: Rc<Cell<usize>>,
     /// Set when nothing can wake the root any more: what it is to panic with.
     stuck: RefCell<Option<String>>,
     /// The root parks in a destructor: it must not panic now.
@@ -113,7 +114,7 @@ impl Hub {
             turn: turn::Progress::default(),
             counters: stats::Counters::default(),
             numbers: Cell::new(0),
-            helped: Cell::new(0),
+            helped: Rc::default(),
             stuck: RefCell::default(),
             root_unwinds: Cell::new(false),
             _alt_stack: overflow::ensure_alt_stack(),
@@ -150,9 +151,18 @@ impl Hub {
         self.world.now()
     }
 
-    /// Makes a parked task of this hub runnable; nothing for any other.
+    /// Makes a parked task of this hub runnable; nothing for any other. One that is to start
+    /// late is not started by this, unless it has been killed.
     #[inline]
     pub(crate) fn wake(&self, task: &Task) {
+        let awaits_its_time =
+            task.local().why.get() == Why::Start && !task.killed.load(Ordering::Relaxed);
+        if !awaits_its_time {
+            self.wake_or_start(task);
+        }
+    }
+
+    fn wake_or_start(&self, task: &Task) {
         if task.local().state.get() == State::Parked {
             self.make_runnable(TaskPtr::new(task));
         }
@@ -277,6 +287,10 @@ impl Hub {
         if let Err(error) = waited {
             log::debug!("greenroom: poll(2) of {fd:?} failed: {error}");
         }
+        // Whoever waits for a descriptor is told of it by the registry, even here.
+        if fd.is_some() {
+            self.collect(Some(0));
+        }
         self.now.set(self.fresh_now());
         self.receive_mail();
     }
@@ -299,13 +313,17 @@ impl Hub {
         keys.into_iter().map(|key| self.deregister(key, fd)).sum()
     }
 
-    /// One operation has succeeded without parking. After enough of them in a row others get
-    /// their turn, or an always-ready socket would starve them.
+    /// One operation has succeeded without parking.
     #[inline]
     pub(crate) fn count_operation(&self) {
-        if self.turn.spend_operation() {
-            self.yield_now();
-        }
+        self.turn.spend_operation();
+    }
+
+    /// After enough such operations in a row the next one is to let others have their turn, or
+    /// an always-ready socket would starve them.
+    #[inline]
+    pub(crate) fn is_budget_spent(&self) -> bool {
+        self.turn.is_budget_spent()
     }
 
     /// A number that no other greenlet or timeout of this hub has had.

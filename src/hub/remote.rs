@@ -12,6 +12,7 @@
 //! messages.
 
 use std::os::fd::BorrowedFd;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
@@ -165,7 +166,14 @@ impl Shared {
     }
 
     fn empty_inbox(&self) {
-        while self.inbox.pop().is_some() {}
+        while let Some(message) = self.inbox.pop() {
+            // What a closure owns may panic when dropped, and this may be the end of a thread.
+            let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(message)));
+            if let Err(payload) = dropped {
+                log::error!("greenroom: the destructor of a closure panicked");
+                std::mem::forget(payload);
+            }
+        }
     }
 }
 

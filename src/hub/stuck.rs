@@ -1,6 +1,8 @@
 //! "This operation would block forever": when to say it, and what to say.
 
+use std::cell::Cell;
 use std::fmt::Write;
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -22,10 +24,10 @@ impl Hub {
         if self.root_unwinds.get() || self.helped.get() > 0 {
             return false;
         }
-        if self.poller.borrow().waiting() > 0 || self.shared.has_mail() {
-            return false;
-        }
-        self.shared.handles.load(Ordering::Acquire) == 0 || sys::fd::threads_of_process() == Some(1)
+        let alone = self.shared.handles.load(Ordering::Acquire) == 0
+            || sys::fd::threads_of_process() == Some(1);
+        // Mail last: who has let go of a handle, or has ended, may have left a message before.
+        alone && self.poller.borrow().waiting() == 0 && !self.shared.has_mail()
     }
 
     /// Every parked greenlet: what it waits for, for how long, and where it was spawned.
@@ -74,12 +76,17 @@ impl Hub {
 
 /// While it lives, this thread's hub expects to be woken by another thread, and so does not
 /// declare that an operation would block forever.
-pub(crate) struct Help(());
+///
+/// It counts on the hub that it was made on, also when it is dropped inside another one's `run`.
+pub(crate) struct Help(Option<Rc<Cell<usize>>>);
 
 impl Help {
     pub(crate) fn expect() -> Help {
-        with_hub(|hub| hub.map(|hub| hub.helped.set(hub.helped.get() + 1)));
-        Help(())
+        let helped = with_hub(|hub| hub.map(|hub| Rc::clone(&hub.helped)));
+        if let Some(helped) = &helped {
+            helped.set(helped.get() + 1);
+        }
+        Help(helped)
     }
 
     /// If `task` belongs to another hub.
@@ -91,6 +98,8 @@ impl Help {
 
 impl Drop for Help {
     fn drop(&mut self) {
-        with_hub(|hub| hub.map(|hub| hub.helped.set(hub.helped.get() - 1)));
+        if let Some(helped) = &self.0 {
+            helped.set(helped.get() - 1);
+        }
     }
 }

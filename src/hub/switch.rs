@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use super::task::{Task, TaskPtr};
+use super::task::{State, Task, TaskPtr};
 use super::{Hub, with_hub};
 use crate::coroutine::Coroutine;
 use crate::poller::Interest;
@@ -47,9 +47,12 @@ impl Hub {
             .slot
             .set(self.tasks.borrow_mut().insert(Arc::clone(task)));
         local.since.set(self.now());
+        local.state.set(State::Parked);
         self.counters.spawned.add(1);
         match start_at {
             None => self.make_runnable(at),
+            // Never, but it can be killed.
+            Some(u64::MAX) => {}
             Some(deadline) => {
                 let timer = self.timers.borrow_mut().arm(deadline, at);
                 local.start_timer.set(Some(timer));

@@ -1,14 +1,16 @@
 //! The hub's cell for one greenlet.
 //!
 //! ```text
-//!            launch                 pop                     returns
-//!   (new) ----------> Runnable -----------> Running ------------------> Done
+//!          launch                   pop                     returns
+//!   New ------------> Runnable -----------> Running ------------------> Done
 //!                        ^                   |   |
 //!                        |    yield          |   | park
 //!                        +-------------------+   v
 //!                        +------------------- Parked
 //!                              wake
 //! ```
+//!
+//! A task that is to start late goes from New to Parked, to be woken by its timer or a kill.
 //!
 //! A wake of a task that is not parked is a no-op. That loses nothing: only its own hub's OS
 //! thread moves a task, so a wake that comes through the inbox is seen while the task does not
@@ -33,6 +35,8 @@ use crate::timer;
 /// See the head of this file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
+    /// Perhaps still on its way here: it has no stack yet.
+    New,
     Runnable,
     Running,
     Parked,
@@ -109,6 +113,8 @@ pub(crate) struct Local {
     pub(crate) shields: Cell<u32>,
     /// Inside how many `foreign` calls: unwinding is forbidden then.
     pub(crate) foreign: Cell<u32>,
+    /// The kill or the frame that was delivered last, by number; `u64::MAX` for none.
+    pub(crate) met: Cell<u64>,
     /// Storage of the room `local`.
     pub(crate) locals: RefCell<Option<Box<dyn Any>>>,
 }
@@ -162,7 +168,7 @@ impl Task {
         spawned_at: &'static Location<'static>,
     ) -> Task {
         let local = Local {
-            state: Cell::new(State::Parked),
+            state: Cell::new(State::New),
             why: Cell::new(Why::Start),
             since: Cell::new(0),
             start_timer: Cell::new(None),
@@ -176,6 +182,7 @@ impl Task {
             shield_floor: Cell::new(ptr::null()),
             shields: Cell::new(0),
             foreign: Cell::new(0),
+            met: Cell::new(u64::MAX),
             locals: RefCell::new(None),
         };
         Task {

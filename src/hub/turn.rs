@@ -36,12 +36,15 @@ impl Progress {
         self.operations.set(0);
     }
 
-    /// Counts one operation; true when the budget is used up.
+    /// Counts one operation.
     #[inline]
-    pub(super) fn spend_operation(&self) -> bool {
-        let spent = self.operations.get() + 1;
-        self.operations.set(spent);
-        spent >= OPERATIONS_MAX
+    pub(super) fn spend_operation(&self) {
+        self.operations.set(self.operations.get() + 1);
+    }
+
+    #[inline]
+    pub(super) fn is_budget_spent(&self) -> bool {
+        self.operations.get() >= OPERATIONS_MAX
     }
 
     /// Heads or tails, for the test-only spurious wakes.
@@ -90,7 +93,7 @@ impl Hub {
         if resumes >= RESUMES_MAX {
             return true;
         }
-        let look = resumes % RESUMES_PER_CLOCK == 0 || turn.operations.get() >= OPERATIONS_MAX;
+        let look = resumes % RESUMES_PER_CLOCK == 0 || turn.is_budget_spent();
         look && self.fresh_now().saturating_sub(turn.polled_at.get()) >= BETWEEN_POLLS_MAX_NS
     }
 
@@ -152,7 +155,7 @@ impl Hub {
     }
 
     /// Waits for descriptors and wakes who waits for them.
-    fn collect(&self, timeout_ns: Option<u64>) {
+    pub(super) fn collect(&self, timeout_ns: Option<u64>) {
         self.counters.polls.add(1);
         let polled = self
             .poller
@@ -170,7 +173,7 @@ impl Hub {
         loop {
             let due = self.timers.borrow_mut().pop_due(now);
             let Some(task) = due else { break };
-            self.wake(task.get());
+            self.wake_or_start(task.get());
         }
     }
 

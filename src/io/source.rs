@@ -304,6 +304,12 @@ impl<'a> Turn<'a> {
         op: &mut impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
     ) -> io::Result<R> {
         let mut deadline = None;
+        if self.hub.is_budget_spent() {
+            // Before the attempt: there a kill or a timeout costs no bytes. Afterwards it would,
+            // and never to look for them would let an endless stream withstand both.
+            self.hub.yield_now();
+            cancel::check(self.hub, self.task)?;
+        }
         loop {
             if self.may_try()? {
                 let done = op(self.source.as_fd());
@@ -389,7 +395,7 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// The operation has succeeded. From here on nothing parks but a yield, and nothing unwinds.
+    /// The operation has succeeded. From here on nothing parks, and nothing unwinds.
     #[inline]
     fn conclude(self, exhausts: bool) {
         if let Some(key) = self.key

@@ -19,6 +19,7 @@
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 /// Where this thread's count lives.
@@ -43,20 +44,14 @@ pub(crate) struct Taken(usize);
 /// `None` when it can't be found, or when the panic hook is running: then do not switch.
 #[cold]
 pub(crate) fn take() -> Option<Taken> {
-    if IN_HOOK.get() {
+    if hook_runs() {
         return None;
     }
     let count = count()?;
-    // SAFETY: `count` was found and proved on this very thread by `search`, and thread-locals
+    // SAFETY: `count` was proved on this very thread by `look`, and thread-locals
     // of the executable live as long as their thread; nobody else writes it between two
     // panics, and none starts here.
-    unsafe {
-        // The flag beside the count: set while the hook runs, where parking is forbidden.
-        if count.cast::<u8>().add(size_of::<usize>()).read() == 1 {
-            return None;
-        }
-        Some(Taken(count.replace(0)))
-    }
+    unsafe { Some(Taken(count.replace(0))) }
 }
 
 /// Puts back what [`take`] took, on the same thread.
@@ -76,35 +71,69 @@ pub(crate) fn in_hook<T>(hook: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Does the panic hook run, in which nothing may switch, and nothing may unwind?
+pub(crate) fn hook_runs() -> bool {
+    if !thread::panicking() {
+        return false;
+    }
+    let flag = || {
+        // SAFETY: `count` is this thread's, as in `take`. Beside it lies the flag of the hook, a
+        // bool; a hook that is not wrapped by ours is known by it alone.
+        count().map(|count| unsafe { count.cast::<u8>().add(size_of::<usize>()).read() == 1 })
+    };
+    IN_HOOK.get() || flag().unwrap_or(false)
+}
+
 fn count() -> Option<NonNull<usize>> {
     if let Found::Unknown = COUNT.get() {
-        let found = if cfg!(greenroom_no_panic_swap) || cfg!(panic = "abort") {
-            None
-        } else {
-            search()
-        };
-        COUNT.set(found.map_or(Found::Nowhere, Found::At));
+        COUNT.set(look().map_or(Found::Nowhere, Found::At));
     }
     match COUNT.get() {
         Found::At(count) => Some(count),
-        _ => None,
+        Found::Nowhere | Found::Unknown => None,
     }
 }
 
-/// Finds the word; see the head of this file.
-fn search() -> Option<NonNull<usize>> {
+/// Where the count of every thread lies, once known: the block, and in its lower half the word.
+static PLACE: AtomicU64 = AtomicU64::new(NOT_LOOKED_FOR);
+const NOT_LOOKED_FOR: u64 = u64::MAX;
+const NOWHERE: u64 = u64::MAX - 1;
+
+/// Finds this thread's count, which is asked for only while the thread panics.
+///
+/// A thread without panics is what searches: if the hook runs, std would leave the unwind of the
+/// search out of the count, but not its end. The blocks are laid out alike in all threads.
+#[cold]
+fn look() -> Option<NonNull<usize>> {
+    if cfg!(greenroom_no_panic_swap) || cfg!(panic = "abort") {
+        return None;
+    }
+    if PLACE.load(Ordering::Relaxed) == NOT_LOOKED_FOR {
+        let searcher = thread::Builder::new().spawn(search).ok()?;
+        let place = searcher.join().ok().flatten();
+        let place = place.map_or(NOWHERE, |(block, word)| (block as u64) << 32 | word as u64);
+        PLACE.store(place, Ordering::Relaxed);
+    }
+    let place = PLACE.load(Ordering::Relaxed);
+    let block = *tls_blocks().get((place >> 32) as usize)?;
+    let word = place as u32 as usize;
+    let word = (word < block.words).then(|| block.word(word))?;
+    (!thread::panicking() || decides(word)).then_some(word)
+}
+
+/// Finds the word, by its block and its index there; see the head of this file.
+fn search() -> Option<(usize, usize)> {
     let blocks = tls_blocks();
     let before = snapshot(&blocks);
     let during = while_panicking(|| snapshot(&blocks))?;
     let after = snapshot(&blocks);
-    let words = blocks
-        .iter()
-        .flat_map(|block| (0..block.words).map(|word| block.word(word)));
-    words
+    let places =
+        (0..blocks.len()).flat_map(|block| (0..blocks[block].words).map(move |word| (block, word)));
+    places
         .zip(before.iter().zip(&during).zip(&after))
         .filter(|(_, ((before, during), after))| before == after && **during == *before + 1)
-        .map(|(word, _)| word)
-        .find(|word| while_panicking(|| decides(*word)) == Some(true))
+        .map(|(place, _)| place)
+        .find(|(block, word)| while_panicking(|| decides(blocks[*block].word(*word))) == Some(true))
 }
 
 /// Does this word decide what `thread::panicking()` says? To be asked while panicking.
