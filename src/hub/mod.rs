@@ -21,6 +21,7 @@
 
 #[allow(unsafe_code, reason = "the thread-local pointer to the hub")]
 mod current;
+mod events;
 mod handle;
 mod hook;
 pub(crate) mod remote;
@@ -45,6 +46,7 @@ use std::sync::Arc;
 use std::thread;
 
 pub(crate) use current::{current_hub, run_on_fresh_hub, with_hub};
+pub use events::{Event, Subscription, subscribe};
 pub use handle::{HubHandle, current, dump, stats, try_current, wait_idle};
 pub(crate) use remote::{Message, Shared};
 pub use stats::Stats;
@@ -74,6 +76,7 @@ pub(crate) struct Hub {
     /// The clock as of this turn.
     now: Cell<u64>,
     turn: turn::Progress,
+    events: events::Events,
     pub(crate) counters: stats::Counters,
     frame_ids: Cell<u64>,
     /// Parked tasks that something outside this hub will wake, which nothing here shows.
@@ -95,6 +98,7 @@ impl Hub {
         let name = thread::current().name().map(Box::from);
         let root = Arc::new(Task::new(Arc::clone(&shared), name, Location::caller()));
         root.local().state.set(State::Running);
+        root.set_minimal_id(0);
         let now = world.now();
         Ok(Rc::new(Hub {
             running: Cell::new(Some(TaskPtr::new(&root))),
@@ -109,6 +113,7 @@ impl Hub {
             world,
             now: Cell::new(now),
             turn: turn::Progress::default(),
+            events: events::Events::new(),
             counters: stats::Counters::default(),
             frame_ids: Cell::new(0),
             helped: Cell::new(0),
@@ -174,9 +179,7 @@ impl Hub {
         // SAFETY: the caller vouches for `body`.
         unsafe { switch::prepare(task, stack, start) };
         let local = task.local();
-        local
-            .slot
-            .set(self.tasks.borrow_mut().insert(Arc::clone(task)));
+        task.set_slot(self.tasks.borrow_mut().insert(Arc::clone(task)));
         local.since.set(self.now());
         self.counters.spawned.add(1);
         match start_at {
@@ -185,6 +188,9 @@ impl Hub {
                 let timer = self.timers.borrow_mut().arm(deadline, at);
                 local.start_timer.set(Some(timer));
             }
+        }
+        if self.events.are_heard() {
+            self.tell_spawned(task);
         }
         Ok(())
     }

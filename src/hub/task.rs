@@ -22,13 +22,34 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 use std::fmt;
 use std::panic::Location;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::remote::Shared;
 use super::waker::Waker;
 use crate::coroutine::{Coroutine, Suspender};
 use crate::timer;
+
+/// Identifies a greenlet for the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GreenletId(u64);
+
+impl GreenletId {
+    pub(super) fn new(number: u64) -> GreenletId {
+        GreenletId(number)
+    }
+
+    pub(super) fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for GreenletId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
 
 /// See the head of this file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +112,6 @@ pub(crate) struct Local {
     pub(crate) since: Cell<u64>,
     /// The timer that is to start it, if it is to start late.
     pub(crate) start_timer: Cell<Option<timer::Key>>,
-    /// Index in the hub's table of tasks.
-    pub(crate) slot: Cell<usize>,
     pub(crate) suspender: Cell<Option<Suspender>>,
     pub(crate) coroutine: UnsafeCell<Option<Coroutine>>,
     /// The earliest deadline of the frames that may be delivered; `u64::MAX` for none.
@@ -132,6 +151,9 @@ pub(crate) struct Task {
     pub(crate) name: Option<Box<str>>,
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) hub: Arc<Shared>,
+    /// 0 for the root, for others one more than their index in the hub's table of tasks;
+    /// `u32::MAX` until they have one. Written by the hub's OS thread, read by all.
+    minimal_id: AtomicU32,
     pub(crate) killed: AtomicBool,
     /// The token of `unpark`.
     pub(crate) token: AtomicBool,
@@ -159,7 +181,6 @@ impl Task {
             why: Cell::new(Why::Start),
             since: Cell::new(0),
             start_timer: Cell::new(None),
-            slot: Cell::new(usize::MAX),
             suspender: Cell::new(None),
             coroutine: UnsafeCell::new(None),
             alarm: Cell::new(u64::MAX),
@@ -175,6 +196,7 @@ impl Task {
             name,
             spawned_at,
             hub,
+            minimal_id: AtomicU32::new(u32::MAX),
             killed: AtomicBool::new(false),
             token: AtomicBool::new(false),
             phase: AtomicU8::new(ALIVE),
@@ -186,6 +208,30 @@ impl Task {
     #[inline]
     pub(crate) fn local(&self) -> &Local {
         &self.local
+    }
+
+    pub(crate) fn greenlet_id(&self) -> GreenletId {
+        GreenletId(self.id)
+    }
+
+    /// A number of its own among the living of its hub, once it is one of them.
+    pub(crate) fn minimal_id(&self) -> Option<u32> {
+        let id = self.minimal_id.load(Ordering::Relaxed);
+        (id != u32::MAX).then_some(id)
+    }
+
+    pub(super) fn set_minimal_id(&self, id: u32) {
+        self.minimal_id.store(id, Ordering::Relaxed);
+    }
+
+    /// Its index in the hub's table of tasks.
+    pub(super) fn slot(&self) -> Option<usize> {
+        self.minimal_id()?.checked_sub(1).map(|slot| slot as usize)
+    }
+
+    pub(super) fn set_slot(&self, slot: usize) {
+        let id = u32::try_from(slot + 1).expect("4 billion tasks don't fit into memory");
+        self.set_minimal_id(id);
     }
 
     pub(crate) fn is_ended(&self) -> bool {
