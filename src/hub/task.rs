@@ -124,6 +124,17 @@ pub(crate) struct Local {
     pub(crate) foreign: Cell<u32>,
     /// Storage of the room `local`.
     pub(crate) locals: RefCell<Option<Box<dyn Any>>>,
+    /// Storage of the same room that those inherit who are spawned by this task.
+    pub(crate) tree: Cell<Option<Rc<dyn Any>>>,
+}
+
+impl Local {
+    /// What there is in `tree`.
+    pub(crate) fn shared_tree(&self) -> Option<Rc<dyn Any>> {
+        let tree = self.tree.take();
+        self.tree.set(tree.clone());
+        tree
+    }
 }
 
 /// What is to happen when a task ends.
@@ -163,8 +174,9 @@ pub(crate) struct Task {
 
 // SAFETY: `local` is reached only through `Task::local`, whose callers are on the OS thread of
 // the task's hub; all other fields are immutable or synchronise themselves. What `local` owns
-// (the coroutine, the storage of green_local!) is taken out before the task ends, on the hub's
-// thread, so that no other thread drops it; a task that never ends is never dropped.
+// (the coroutine, the storage of green_local! and tree_local!) is taken out before the task
+// ends, on the hub's thread, so that no other thread drops it; a task that never ends is never
+// dropped.
 unsafe impl Send for Task {}
 // SAFETY: as above.
 unsafe impl Sync for Task {}
@@ -189,6 +201,7 @@ impl Task {
             shields: Cell::new(0),
             foreign: Cell::new(0),
             locals: RefCell::new(None),
+            tree: Cell::new(None),
         };
         Task {
             local,
