@@ -155,19 +155,22 @@ impl<T> Greenlet<T> {
     ///
     /// # Parks
     /// Never.
+    #[track_caller]
     pub fn link(&self, call: impl FnOnce(&GreenletRef) + Send + 'static) -> Link {
         let due = Arc::new(AtomicBool::new(true));
         let link = Link {
             due: Arc::clone(&due),
         };
         let who = GreenletRef::of_handle(Arc::clone(&self.thread.task));
+        // Reports name the place of the link, which tells more than this one.
+        let plan = Plan::new();
         let fire = move || {
             let run = move || {
                 if due.swap(false, Ordering::AcqRel) {
                     call(&who);
                 }
             };
-            drop(spawn(run));
+            drop(builder::spawn_planned(plan, run));
         };
         if let Err(Exit::Call(fire)) = self.thread.task.at_exit(Exit::Call(Box::new(fire))) {
             fire();
