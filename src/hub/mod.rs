@@ -170,6 +170,7 @@ impl Hub {
         body: impl FnOnce(),
     ) -> io::Result<()> {
         debug_assert!(self.owns(task));
+        debug_assert_eq!(task.local().state.get(), State::New);
         let stack = self.stacks.borrow_mut().take(stack_size)?;
         let at = TaskPtr::new(task);
         let start = move || {
@@ -180,6 +181,7 @@ impl Hub {
         unsafe { switch::prepare(task, stack, start) };
         let local = task.local();
         task.set_slot(self.tasks.borrow_mut().insert(Arc::clone(task)));
+        local.state.set(State::Parked);
         local.since.set(self.now());
         self.counters.spawned.add(1);
         match start_at {

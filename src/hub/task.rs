@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            launch                 pop                     returns
-//!   (new) ----------> Runnable -----------> Running ------------------> Done
+//!    New -----------> Runnable -----------> Running ------------------> Done
 //!                        ^                   |   |
 //!                        |    yield          |   | park
 //!                        +-------------------+   v
@@ -54,6 +54,8 @@ impl fmt::Display for GreenletId {
 /// See the head of this file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
+    /// On its way to its hub, which has no place for it yet: not to be woken.
+    New,
     Runnable,
     Running,
     Parked,
@@ -189,7 +191,7 @@ impl Task {
     ) -> Task {
         let id = hub.next_id();
         let local = Local {
-            state: Cell::new(State::Parked),
+            state: Cell::new(State::New),
             why: Cell::new(Why::Start),
             since: Cell::new(0),
             start_timer: Cell::new(None),
