@@ -368,7 +368,9 @@ impl Hub {
     pub(crate) fn wait_for_others(&self, deadline: Option<u64>) -> bool {
         let me = usize::from(self.running().is_some_and(|task| !self.is_root(task)));
         loop {
-            if self.alive() <= me {
+            // What has been sent here, and not yet looked at, is to finish as well.
+            self.receive_mail();
+            if self.alive() <= me && !self.shared.has_mail() {
                 return true;
             }
             if deadline.is_some_and(|deadline| deadline <= self.now()) {
