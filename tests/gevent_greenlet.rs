@@ -206,6 +206,17 @@ fn a_greenlet_killed_before_its_start_never_runs_and_its_links_fire() {
     });
 }
 
+// 7: test__greenlet.py TestKillAfterStartLater, its reverse: only a kill ends that wait early
+#[test]
+fn an_unpark_does_not_start_a_greenlet_before_its_time() {
+    sim::run(7, || {
+        let before = greenroom::now();
+        let late = greenroom::spawn_later(ms(100), greenroom::now);
+        late.thread().unpark();
+        assert_eq!(late.join().unwrap() - before, ms(100));
+    });
+}
+
 // 8: test__issue607.py, `kill(ValueError)`. A kill has no type here; what a greenlet ends with
 // of its own will is told apart from it, also when the kill came first.
 #[test]

@@ -43,6 +43,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 
 pub(crate) use current::{current_hub, run_on_fresh_hub, with_hub};
@@ -197,8 +198,17 @@ impl Hub {
         Ok(())
     }
 
-    /// Makes a parked task of this hub runnable; nothing for any other.
+    /// Makes a parked task of this hub runnable; nothing for any other. One that is to start
+    /// later starts early only to be killed.
     pub(crate) fn wake(&self, task: &Task) {
+        let unstarted = matches!(task.local().why.get(), Why::Start);
+        if !unstarted || task.killed.load(Ordering::Acquire) {
+            self.wake_in_time(task);
+        }
+    }
+
+    /// As [`Hub::wake`], for the timer.
+    fn wake_in_time(&self, task: &Task) {
         if task.local().state.get() == State::Parked {
             self.make_runnable(TaskPtr::new(task));
         }

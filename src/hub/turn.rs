@@ -170,7 +170,7 @@ impl Hub {
         loop {
             let due = self.timers.borrow_mut().pop_due(now);
             let Some(task) = due else { break };
-            self.wake(task.get());
+            self.wake_in_time(task.get());
         }
     }
 
