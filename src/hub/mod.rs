@@ -373,8 +373,8 @@ impl Hub {
         self.frame_ids.get()
     }
 
-    /// Parks the root until all others have ended; false at the deadline, or when they never
-    /// will because nothing is left that could wake them.
+    /// Parks the root until all others have ended; false at the deadline, at a kill or a timeout
+    /// from outside, or when they never will because nothing is left that could wake them.
     pub(crate) fn wait_for_others(&self, deadline: Option<u64>) -> bool {
         let me = usize::from(self.running().is_some_and(|task| !self.is_root(task)));
         loop {
@@ -383,7 +383,7 @@ impl Hub {
             if self.alive() <= me && !self.shared.has_mail() {
                 return true;
             }
-            if deadline.is_some_and(|deadline| deadline <= self.now()) {
+            if deadline.is_some_and(|deadline| deadline <= self.now()) || self.is_interrupted() {
                 return false;
             }
             self.park(Why::Others, deadline);
@@ -394,6 +394,16 @@ impl Hub {
                 }
             }
         }
+    }
+
+    /// Whether a kill or a timeout waits for whoever runs: the room `cancel` delivers it at the
+    /// next park that can unwind.
+    fn is_interrupted(&self) -> bool {
+        self.running().is_some_and(|task| {
+            let (task, local) = (task.get(), task.get().local());
+            let killed = task.killed.load(Ordering::Acquire) && local.shields.get() == 0;
+            killed && !thread::panicking() || local.alarm.get() <= self.now()
+        })
     }
 
     /// Number of greenlets that have been launched and have not ended.
