@@ -293,7 +293,15 @@ impl Hub {
     pub(crate) fn idle(&self) {
         let Some(task) = self.running() else { return };
         self.idlers.borrow_mut().push_back(task);
-        self.park(Why::Idle, None);
+        // Who is taken off the list has been woken for it. While unwinding the park may be a
+        // native one, during which the hub does not get to be idle.
+        loop {
+            self.park(Why::Idle, None);
+            let waits = self.idlers.borrow().contains(&task);
+            if !waits || self.is_interrupted() || thread::panicking() {
+                break;
+            }
+        }
         self.idlers.borrow_mut().retain(|other| *other != task);
     }
 
