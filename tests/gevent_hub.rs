@@ -417,6 +417,26 @@ fn several_readers_of_one_descriptor_are_served_in_the_order_of_arrival() {
     assert_eq!(notes.read(), [(1, b'a'), (2, b'b'), (3, b'c')]);
 }
 
+// 46: a wake that is meant for something else
+#[test]
+fn an_unpark_does_not_end_idle_before_its_time() {
+    let me = greenroom::current();
+    let worker = greenroom::spawn(move || {
+        me.unpark();
+        (0..10).for_each(|_| greenroom::yield_now());
+    });
+    greenroom::idle();
+    assert!(worker.is_finished());
+}
+
+// 46: a timeout around it does
+#[test]
+fn idle_ends_at_the_limit_around_it() {
+    let _bound = bounded();
+    let _spinner = spinner();
+    assert!(with_timeout(ms(10), greenroom::idle).is_err());
+}
+
 // 46: test__issue639.py
 #[test]
 fn idle_returns_when_ready_work_is_done() {
