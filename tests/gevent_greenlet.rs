@@ -181,12 +181,12 @@ fn an_outer_timeout_passes_through_join_wait_iwait_and_killall() {
 // 7: test__greenlet.py TestKill, test__issue330.py
 #[test]
 fn a_greenlet_killed_before_its_start_never_runs_and_its_links_fire() {
+    type Body = Box<dyn FnOnce() + Send>;
     sim::run(7, || {
         let notes = Notes::new();
-        let spawn: [&dyn Fn(Box<dyn FnOnce() + Send>) -> Greenlet<()>; 2] =
-            [&|body| greenroom::spawn(body), &|body| {
-                greenroom::spawn_later(ms(10_000), body)
-            }];
+        let now: fn(Body) -> Greenlet<()> = |body| greenroom::spawn(body);
+        let later: fn(Body) -> Greenlet<()> = |body| greenroom::spawn_later(LONG, body);
+        let spawn = [now, later];
         for spawn in spawn {
             let owned = Arc::new(());
             let theirs = Arc::clone(&owned);

@@ -217,7 +217,7 @@ fn a_panic_in_the_body_of_a_scope_kills_its_greenlets_and_goes_on() {
                 panic::resume_unwind(Box::new("the body's own"));
             })
         }));
-        let payload: Box<dyn std::any::Any + Send> = outcome.map(|()| ()).unwrap_err();
+        let payload: Box<dyn std::any::Any + Send> = outcome.unwrap_err();
         assert_eq!(payload.downcast_ref(), Some(&"the body's own"));
         assert!(!finished.get());
         assert_eq!(greenroom::now() - before, ms(1));

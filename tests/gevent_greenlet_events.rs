@@ -260,7 +260,7 @@ fn the_target_of_a_switch_has_not_finished_while_the_switch_is_told() {
         let (_, to) = switched(event)?;
         (to == greenlet.id()).then(|| greenlet.is_finished())
     });
-    let greenlet = greenroom::spawn(|| greenroom::yield_now());
+    let greenlet = greenroom::spawn(greenroom::yield_now);
     *watched.borrow_mut() = Some(greenlet);
     greenroom::idle();
     assert_eq!(*log.borrow(), [false, false]);
@@ -272,7 +272,7 @@ fn the_target_of_a_switch_has_not_finished_while_the_switch_is_told() {
 fn two_greenlets_that_take_turns_are_told_in_order() {
     let root = greenroom::current().id();
     let (subscription, log) = listen(switched);
-    let spawn = || greenroom::spawn(|| greenroom::yield_now());
+    let spawn = || greenroom::spawn(greenroom::yield_now);
     let (a, b) = (spawn(), spawn());
     greenroom::joinall([a, b].map(|greenlet| {
         let id = greenlet.id();

@@ -255,7 +255,7 @@ fn what_would_park_inside_the_hub_blocks_its_thread_instead() {
 fn a_wait_that_can_never_end_panics_with_a_list_of_who_waits_for_what() {
     let waiting = greenroom::Builder::new().name("forgotten".into());
     let line = line!() + 1;
-    let waiting = waiting.spawn(|| greenroom::thread::park()).unwrap();
+    let waiting = waiting.spawn(greenroom::thread::park).unwrap();
     let id = waiting.id();
     let text = message_of(|| drop(waiting.join()));
     assert!(text.contains("would block forever"), "{text}");
@@ -283,7 +283,7 @@ fn greenlets_that_wait_for_each_other_are_found_out() {
     let other = greenroom::spawn(move || drop(one.join()));
     let others = other.id();
     send.send(other).unwrap();
-    let text = message_of(|| greenroom::thread::park());
+    let text = message_of(greenroom::thread::park);
     assert!(
         text.contains(&format!("waits for greenlet #{name} to finish")),
         "{text}"

@@ -327,7 +327,7 @@ fn a_connection_lasts_until_its_last_clone_is_dropped() {
     let clone = client.try_clone().unwrap();
     let lines = BufReader::new(client.try_clone().unwrap());
     drop(client);
-    (&server).set_read_timeout(Some(ms(20))).unwrap();
+    server.set_read_timeout(Some(ms(20))).unwrap();
     assert_eq!(kind(byte(&server)), ErrorKind::WouldBlock, "it is open");
     (&clone).write_all(b"c").unwrap();
     assert_eq!(byte(&server).unwrap(), b'c');
