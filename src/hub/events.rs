@@ -1,7 +1,7 @@
 //! What happens on a hub, told to whoever wants to know: tracers, profilers, tests.
 //!
 //! ```text
-//!   launch ---> Spawned      on the spawner's stack
+//!   launch ---> Spawned      on the spawner's stack; on the hub's own for what was sent to it
 //!   turn -----> Switched     on the hub's own, before `to` runs
 //!   bury -----> Finished     on the hub's own, after the stack has been given back
 //! ```
