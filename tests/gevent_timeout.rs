@@ -362,25 +362,49 @@ fn every_wait_for_a_descriptor_ends_at_the_limit_around_it() {
     assert_eq!(hub::stats().waiting, 0);
 }
 
-// 54: connecting where nobody answers
-#[test]
-fn a_connect_ends_at_its_own_limit_and_at_the_one_around_it() {
-    let _bound = bounded();
+/// A listener at which a further connect gets no answer, with what has filled its backlog.
+fn silent() -> (TcpListener, Vec<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     // SAFETY: listen(2) takes no pointers; the listener is open.
     assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
     let address = listener.local_addr().unwrap();
     let mut held = Vec::new();
-    // The backlog is full when a connect gets no answer.
     while let Ok(stream) = TcpStream::connect_timeout(&address, ms(100)) {
         held.push(stream);
         assert!(held.len() < 8, "the backlog is not taken seriously");
     }
+    (listener, held)
+}
+
+// 54: connecting where nobody answers
+#[test]
+fn a_connect_ends_at_its_own_limit_and_at_the_one_around_it() {
+    let _bound = bounded();
+    let (listener, _held) = silent();
+    let address = listener.local_addr().unwrap();
     takes_about(LIMIT, || {
         let late = TcpStream::connect_timeout(&address, LIMIT);
         assert_eq!(late.unwrap_err().kind(), ErrorKind::TimedOut);
     });
     takes_about(LIMIT, || {
         assert!(with_timeout(LIMIT, || TcpStream::connect(address)).is_err());
+    });
+}
+
+// 54: real sockets, virtual time
+#[test]
+fn limits_of_sockets_go_by_the_virtual_clock_in_a_simulation() {
+    let _bound = bounded();
+    let (listener, _held) = silent();
+    let address = listener.local_addr().unwrap();
+    let (stream, _peer) = tcp_pair();
+    const HOUR: Duration = Duration::from_secs(3600);
+    sim::run(54, || {
+        takes_exactly(HOUR, || {
+            let late = TcpStream::connect_timeout(&address, HOUR);
+            assert_eq!(late.unwrap_err().kind(), ErrorKind::TimedOut);
+        });
+        stream.set_read_timeout(Some(HOUR)).unwrap();
+        takes_exactly(HOUR, || assert!((&stream).read(&mut [0]).is_err()));
     });
 }
