@@ -63,5 +63,5 @@ pub use greenlet::{
     Wait, Waitable, current, idle, iwait, joinall, killall, now, run, scope, sleep, sleep_until,
     spawn, spawn_later, spawn_local, wait, yield_now,
 };
-pub use local::LocalKey;
+pub use local::{LocalKey, TreeKey};
 pub use stack::{default_stack_size, set_default_stack_size};

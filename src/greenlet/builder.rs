@@ -81,7 +81,7 @@ where
     )
 }
 
-fn spawn_planned<F, T>(plan: Plan, f: F) -> Greenlet<T>
+pub(super) fn spawn_planned<F, T>(plan: Plan, f: F) -> Greenlet<T>
 where
     F: FnOnce() -> T + 'static,
     T: 'static,

@@ -3,7 +3,7 @@
 //! ```text
 //!   on the greenlet's own stack, from first to last:
 //!     killed already?  drop the closure  :  run it, catching its unwind
-//!     drop the green_local! values
+//!     drop the green_local! values, and our share of the tree_local! ones
 //!     put the result into the packet; drop our half of the packet
 //!     leave the scope, if there is one      (nothing borrowed is touched from here on)
 //!     declare the task ended: wake who joins, call the links
@@ -81,6 +81,9 @@ where
         let body = body(f, Arc::clone(&packet), leave);
         // SAFETY: `body` does not unwind; the caller vouches for lifetimes.
         unsafe { hub.launch(&task, stack_size, start_at, body)? };
+        if let Some(spawner) = hub.running_greenlet() {
+            task.local().tree.set(spawner.get().local().shared_tree());
+        }
         Ok(Greenlet::new(GreenletRef::of_handle(task), packet))
     })?
 }
@@ -169,16 +172,25 @@ where
         let task = with_hub(|hub| hub.and_then(Hub::running)).expect("a greenlet runs on a hub");
         let task = task.get();
         let result = run(task, f);
-        let locals = || task.local().locals.take();
-        // A destructor may make new values: until there are none.
-        while let Some(values) = locals() {
-            contain("a green_local! destructor", || drop(values));
-        }
+        drop_locals(task);
         // SAFETY: this is the greenlet itself, and its task has not ended.
         unsafe { packet.put(result) };
         contain("the destructor of a result", || drop(packet));
         leave();
         end(task);
+    }
+}
+
+/// A destructor may make new values: until there are none.
+fn drop_locals(task: &Task) {
+    let local = task.local();
+    loop {
+        let (own, tree) = (local.locals.take(), local.tree.take());
+        if own.is_none() && tree.is_none() {
+            return;
+        }
+        contain("a green_local! destructor", || drop(own));
+        contain("a tree_local! destructor", || drop(tree));
     }
 }
 

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+pub use crate::hub::task::GreenletId;
 pub use builder::{Builder, spawn, spawn_later, spawn_local};
 pub use scope::{Scope, ScopedGreenlet, scope};
 pub use sleep::{idle, now, park, park_timeout, run, sleep, sleep_until, yield_now};
@@ -154,19 +155,22 @@ impl<T> Greenlet<T> {
     ///
     /// # Parks
     /// Never.
+    #[track_caller]
     pub fn link(&self, call: impl FnOnce(&GreenletRef) + Send + 'static) -> Link {
         let due = Arc::new(AtomicBool::new(true));
         let link = Link {
             due: Arc::clone(&due),
         };
         let who = GreenletRef::of_handle(Arc::clone(&self.thread.task));
+        // Reports name the place of the link, which tells more than this one.
+        let plan = Plan::new();
         let fire = move || {
             let run = move || {
                 if due.swap(false, Ordering::AcqRel) {
                     call(&who);
                 }
             };
-            drop(spawn(run));
+            drop(builder::spawn_planned(plan, run));
         };
         if let Err(Exit::Call(fire)) = self.thread.task.at_exit(Exit::Call(Box::new(fire))) {
             fire();
@@ -288,7 +292,25 @@ impl GreenletRef {
 
     /// The greenlet's id: no other of this process has or had it.
     pub fn id(&self) -> GreenletId {
-        GreenletId(self.task.id)
+        self.task.greenlet_id()
+    }
+
+    /// A small number that no other living greenlet of the same hub has: an index for tables,
+    /// a label for people. It is free again when the greenlet has ended.
+    ///
+    /// The root has 0. `None` for a greenlet that has yet to arrive on another thread's hub, or
+    /// that could not be started.
+    ///
+    /// # Examples
+    /// ```
+    /// let short = greenroom::spawn(|| ());
+    /// let freed = short.thread().minimal_id();
+    /// assert_eq!(freed, Some(1));
+    /// short.join().unwrap();
+    /// assert_eq!(greenroom::spawn(|| ()).thread().minimal_id(), freed);
+    /// ```
+    pub fn minimal_id(&self) -> Option<u32> {
+        self.task.minimal_id()
     }
 
     /// Its name: the one given to [`Builder::name`], or for a root that of its OS thread.
@@ -342,16 +364,6 @@ impl fmt::Debug for GreenletRef {
 impl fmt::Display for GreenletRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.task, f)
-    }
-}
-
-/// Identifies a greenlet for the life of the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct GreenletId(u64);
-
-impl fmt::Display for GreenletId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
     }
 }
 

@@ -123,7 +123,8 @@ pub fn dump() -> String {
 /// ```
 ///
 /// # Parks
-/// Until then.
+/// Until then. A kill or a timeout ends the wait as the limit does, and unwinds from the next
+/// park.
 pub fn wait_idle(limit: Option<Duration>) -> bool {
     with_hub(|hub| {
         let Some(hub) = hub else { return true };

@@ -21,6 +21,7 @@
 
 #[allow(unsafe_code, reason = "the thread-local pointer to the hub")]
 mod current;
+mod events;
 mod handle;
 mod hook;
 pub(crate) mod remote;
@@ -46,6 +47,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 
 pub(crate) use current::{current_hub, run_on_fresh_hub, with_hub};
+pub use events::{Event, Subscription, subscribe};
 pub use handle::{HubHandle, current, dump, stats, try_current, wait_idle};
 pub(crate) use remote::{Message, Shared};
 pub use stats::Stats;
@@ -75,6 +77,7 @@ pub(crate) struct Hub {
     /// The clock as of this turn.
     now: Cell<u64>,
     turn: turn::Progress,
+    events: events::Events,
     pub(crate) counters: stats::Counters,
     /// How many numbers were given out, to greenlets and timeouts.
     numbers: Cell<u64>,
@@ -98,6 +101,7 @@ impl Hub {
         let (home, id) = (Arc::clone(&shared), shared.id_of(0));
         let root = Arc::new(Task::new(home, id, name, Location::caller()));
         root.local().state.set(State::Running);
+        root.set_minimal_id(0);
         let now = world.now();
         Ok(Rc::new(Hub {
             running: Cell::new(Some(TaskPtr::new(&root))),
@@ -112,6 +116,7 @@ impl Hub {
             world,
             now: Cell::new(now),
             turn: turn::Progress::default(),
+            events: events::Events::new(),
             counters: stats::Counters::default(),
             numbers: Cell::new(0),
             helped: Rc::default(),
@@ -249,7 +254,15 @@ impl Hub {
     pub(crate) fn idle(&self) {
         let Some(task) = self.running() else { return };
         self.idlers.borrow_mut().push_back(task);
-        self.park(Why::Idle, None);
+        // Who is taken off the list has been woken for it. While unwinding the park may be a
+        // native one, during which the hub does not get to be idle.
+        loop {
+            self.park(Why::Idle, None);
+            let waits = self.idlers.borrow().contains(&task);
+            if !waits || self.is_interrupted() || thread::panicking() {
+                break;
+            }
+        }
         self.idlers.borrow_mut().retain(|other| *other != task);
     }
 
@@ -332,15 +345,17 @@ impl Hub {
         self.numbers.get()
     }
 
-    /// Parks the root until all others have ended; false at the deadline, or when they never
-    /// will because nothing is left that could wake them.
+    /// Parks the root until all others have ended; false at the deadline, at a kill or a timeout
+    /// from outside, or when they never will because nothing is left that could wake them.
     pub(crate) fn wait_for_others(&self, deadline: Option<u64>) -> bool {
         let me = usize::from(self.running().is_some_and(|task| !self.is_root(task)));
         loop {
-            if self.alive() <= me {
+            // What has been sent here, and not yet looked at, is to finish as well.
+            self.receive_mail();
+            if self.alive() <= me && !self.shared.has_mail() {
                 return true;
             }
-            if deadline.is_some_and(|deadline| deadline <= self.now()) {
+            if deadline.is_some_and(|deadline| deadline <= self.now()) || self.is_interrupted() {
                 return false;
             }
             self.park(Why::Others, deadline);
@@ -351,6 +366,16 @@ impl Hub {
                 }
             }
         }
+    }
+
+    /// Whether a kill or a timeout waits for whoever runs: the room `cancel` delivers it at the
+    /// next park that can unwind.
+    fn is_interrupted(&self) -> bool {
+        self.running().is_some_and(|task| {
+            let (task, local) = (task.get(), task.get().local());
+            let killed = task.killed.load(Ordering::Acquire) && local.shields.get() == 0;
+            killed && !thread::panicking() || local.alarm.get() <= self.now()
+        })
     }
 
     /// Number of greenlets that have been launched and have not ended.

@@ -43,9 +43,7 @@ impl Hub {
         // SAFETY: the caller vouches for `body`.
         unsafe { prepare(task, stack, start) };
         let local = task.local();
-        local
-            .slot
-            .set(self.tasks.borrow_mut().insert(Arc::clone(task)));
+        task.set_slot(self.tasks.borrow_mut().insert(Arc::clone(task)));
         local.since.set(self.now());
         local.state.set(State::Parked);
         self.counters.spawned.add(1);
@@ -57,6 +55,9 @@ impl Hub {
                 let timer = self.timers.borrow_mut().arm(deadline, at);
                 local.start_timer.set(Some(timer));
             }
+        }
+        if self.events.are_heard() {
+            self.tell_spawned(task);
         }
         Ok(())
     }

@@ -24,13 +24,34 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 use std::fmt;
 use std::panic::Location;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::remote::Shared;
 use super::waker::Waker;
 use crate::coroutine::{Coroutine, Suspender};
 use crate::timer;
+
+/// Identifies a greenlet for the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GreenletId(u64);
+
+impl GreenletId {
+    pub(super) fn new(number: u64) -> GreenletId {
+        GreenletId(number)
+    }
+
+    pub(super) fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for GreenletId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
 
 /// See the head of this file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,8 +127,6 @@ pub(crate) struct Local {
     pub(crate) coroutine: UnsafeCell<Option<Coroutine>>,
     /// The timer that is to start it, if it is to start late.
     pub(crate) start_timer: Cell<Option<timer::Key>>,
-    /// Index in the hub's table of tasks.
-    pub(crate) slot: Cell<usize>,
     /// Inside a shield, the frame that was innermost when it began.
     pub(crate) shield_floor: Cell<*const Frame>,
     pub(crate) shields: Cell<u32>,
@@ -117,6 +136,17 @@ pub(crate) struct Local {
     pub(crate) met: Cell<u64>,
     /// Storage of the room `local`.
     pub(crate) locals: RefCell<Option<Box<dyn Any>>>,
+    /// Storage of the same room that those inherit who are spawned by this task.
+    pub(crate) tree: Cell<Option<Rc<dyn Any>>>,
+}
+
+impl Local {
+    /// What there is in `tree`.
+    pub(crate) fn shared_tree(&self) -> Option<Rc<dyn Any>> {
+        let tree = self.tree.take();
+        self.tree.set(tree.clone());
+        tree
+    }
 }
 
 /// What is to happen when a task ends.
@@ -149,13 +179,17 @@ pub(crate) struct Task {
     pub(crate) name: Option<Box<str>>,
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) hub: Arc<Shared>,
+    /// 0 for the root, for others one more than their index in the hub's table of tasks;
+    /// `u32::MAX` until they have one. Written by the hub's OS thread, read by all.
+    minimal_id: AtomicU32,
     exits: Mutex<Exits>,
 }
 
 // SAFETY: `local` is reached only through `Task::local`, whose callers are on the OS thread of
 // the task's hub; all other fields are immutable or synchronise themselves. What `local` owns
-// (the coroutine, the storage of green_local!) is taken out before the task ends, on the hub's
-// thread, so that no other thread drops it; a task that never ends is never dropped.
+// (the coroutine, the storage of green_local! and tree_local!) is taken out before the task
+// ends, on the hub's thread, so that no other thread drops it; a task that never ends is never
+// dropped.
 unsafe impl Send for Task {}
 // SAFETY: as above.
 unsafe impl Sync for Task {}
@@ -172,7 +206,6 @@ impl Task {
             why: Cell::new(Why::Start),
             since: Cell::new(0),
             start_timer: Cell::new(None),
-            slot: Cell::new(usize::MAX),
             frame: Cell::new(ptr::null()),
             suspender: Cell::new(None),
             joiner: Cell::new(None),
@@ -184,6 +217,7 @@ impl Task {
             foreign: Cell::new(0),
             met: Cell::new(u64::MAX),
             locals: RefCell::new(None),
+            tree: Cell::new(None),
         };
         Task {
             local,
@@ -191,6 +225,7 @@ impl Task {
             name,
             spawned_at,
             hub,
+            minimal_id: AtomicU32::new(u32::MAX),
             killed: AtomicBool::new(false),
             token: AtomicBool::new(false),
             phase: AtomicU8::new(ALIVE),
@@ -202,6 +237,30 @@ impl Task {
     #[inline]
     pub(crate) fn local(&self) -> &Local {
         &self.local
+    }
+
+    pub(crate) fn greenlet_id(&self) -> GreenletId {
+        GreenletId(self.id)
+    }
+
+    /// A number of its own among the living of its hub, once it is one of them.
+    pub(crate) fn minimal_id(&self) -> Option<u32> {
+        let id = self.minimal_id.load(Ordering::Relaxed);
+        (id != u32::MAX).then_some(id)
+    }
+
+    pub(super) fn set_minimal_id(&self, id: u32) {
+        self.minimal_id.store(id, Ordering::Relaxed);
+    }
+
+    /// Its index in the hub's table of tasks.
+    pub(super) fn slot(&self) -> Option<usize> {
+        self.minimal_id()?.checked_sub(1).map(|slot| slot as usize)
+    }
+
+    pub(super) fn set_slot(&self, slot: usize) {
+        let id = u32::try_from(slot + 1).expect("4 billion tasks don't fit into memory");
+        self.set_minimal_id(id);
     }
 
     pub(crate) fn is_ended(&self) -> bool {

@@ -72,6 +72,9 @@ impl Hub {
                 continue;
             };
             debug_assert_eq!(task.get().local().state.get(), State::Runnable);
+            if self.events.are_heard() {
+                self.tell_switched(task);
+            }
             task.get().local().state.set(State::Running);
             self.running.set(Some(task));
             self.turn.begin_run();
@@ -126,10 +129,15 @@ impl Hub {
         task.local().state.set(State::Done);
         let stack = switch::retire(task);
         self.stacks.borrow_mut().give(stack);
-        let counted = self.tasks.borrow_mut().remove(task.local().slot.get());
+        let slot = task.slot().expect("what has run was launched");
+        let counted = self.tasks.borrow_mut().remove(slot);
         debug_assert!(counted.is_some());
+        let id = task.greenlet_id();
         drop(counted);
         self.tell_who_waits_for_others();
+        if self.events.are_heard() {
+            self.tell_finished(id);
+        }
     }
 
     /// Wakes the root if it waits for the end of all others, to look again.

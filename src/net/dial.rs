@@ -1,5 +1,6 @@
 //! Connecting, and the waits that only a timer can end.
 use super::SocketAddr;
+use crate::cancel;
 use crate::greenlet::sleep;
 use crate::io::Source;
 use crate::poller::Interest;
@@ -7,26 +8,26 @@ use crate::sys::addr::SockAddr;
 use crate::sys::socket::{self, Connect, Kind};
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The pauses between tries where the kernel offers no event to wait for.
 const RETRY_MIN: Duration = Duration::from_millis(1);
 const RETRY_MAX: Duration = Duration::from_millis(64);
 
-/// A moment to give up at; `None` is never.
+/// A moment to give up at, by the hub's clock; `None` is never.
 #[derive(Clone, Copy, Debug)]
-struct Deadline(Option<Instant>);
+struct Deadline(Option<u64>);
 
 impl Deadline {
     fn after(limit: Option<Duration>) -> Deadline {
         // Too far away to be said is as good as never.
-        Deadline(limit.and_then(|limit| Instant::now().checked_add(limit)))
+        Deadline(limit.and_then(cancel::deadline_in))
     }
 
     /// What is left until then: `None` without an end, zero when it is over.
     fn left(self) -> Option<Duration> {
         self.0
-            .map(|end| end.saturating_duration_since(Instant::now()))
+            .map(|end| Duration::from_nanos(end.saturating_sub(cancel::fresh_now())))
     }
 }
 
@@ -100,6 +101,7 @@ pub(crate) fn retry_on_timer<R>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     fn busy() -> io::Error {
         io::ErrorKind::WouldBlock.into()

@@ -1,7 +1,9 @@
-//! Greenlet-local storage: `green_local!`.
+//! Greenlet-local storage: `green_local!`, and `tree_local!` for what is inherited.
 //!
 //! Values live in a table that the task owns, or, outside of greenlets, in a thread-local one;
 //! they are made when first used and dropped on the greenlet's own stack when it ends.
+
+mod tree;
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -9,6 +11,8 @@ use std::fmt;
 use std::rc::Rc;
 
 use crate::hub::with_hub;
+
+pub use tree::TreeKey;
 
 /// Declares greenlet-local values, as `thread_local!` does for threads.
 ///

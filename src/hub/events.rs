@@ -1,0 +1,221 @@
+//! What happens on a hub, told to whoever wants to know: tracers, profilers, tests.
+//!
+//! ```text
+//!   launch ---> Spawned      on the spawner's stack; on the hub's own for what was sent to it
+//!   turn -----> Switched     on the hub's own, before `to` runs
+//!   bury -----> Finished     on the hub's own, after the stack has been given back
+//! ```
+//!
+//! While a callback runs nobody does, as far as the hub is concerned: so it can't park, and what
+//! would park blocks the OS thread. Without a listener an event costs the look at one flag.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::mem;
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::rc::Rc;
+
+use super::task::{GreenletId, Task, TaskPtr};
+use super::{Hub, current_hub};
+
+/// Something that has happened on a hub; see [`subscribe`].
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A greenlet has been queued for its first run, or has a timer for it.
+    #[non_exhaustive]
+    Spawned {
+        /// The new greenlet.
+        id: GreenletId,
+        /// The name given to [`Builder::name`](crate::Builder::name).
+        name: Option<&'a str>,
+        /// Where in the source it was spawned.
+        location: &'static Location<'static>,
+    },
+    /// One greenlet has parked, yielded or ended, and another runs next.
+    #[non_exhaustive]
+    Switched {
+        /// Who ran last.
+        from: GreenletId,
+        /// Who runs now; the same as `from` if nobody else could run.
+        to: GreenletId,
+    },
+    /// A greenlet has ended, and its stack is free.
+    #[non_exhaustive]
+    Finished {
+        /// The greenlet that was.
+        id: GreenletId,
+    },
+}
+
+type Call = Box<dyn FnMut(&Event<'_>)>;
+
+/// One callback. Taken out while it runs, and for good when its subscription ends.
+struct Listener {
+    call: Cell<Option<Call>>,
+    ended: Cell<bool>,
+}
+
+/// A hub's listeners.
+pub(super) struct Events {
+    heard: Cell<bool>,
+    telling: Cell<bool>,
+    listeners: RefCell<Vec<Rc<Listener>>>,
+    /// Who ran last; kept only while somebody listens.
+    last: Cell<u64>,
+}
+
+impl Events {
+    pub(super) fn new() -> Events {
+        Events {
+            heard: Cell::new(false),
+            telling: Cell::new(false),
+            listeners: RefCell::default(),
+            last: Cell::new(0),
+        }
+    }
+
+    /// Whether anybody listens. Not while a callback runs: what it does is not told.
+    #[inline]
+    pub(super) fn are_heard(&self) -> bool {
+        self.heard.get()
+    }
+
+    fn tell(&self, event: &Event<'_>) {
+        self.heard.set(false);
+        self.telling.set(true);
+        let listeners = self.listeners.borrow().clone();
+        listeners.iter().for_each(|listener| listener.hear(event));
+        drop(listeners);
+        let mut listeners = self.listeners.borrow_mut();
+        listeners.retain(|listener| !listener.ended.get());
+        self.heard.set(!listeners.is_empty());
+        self.telling.set(false);
+    }
+
+    fn add(&self, listener: &Rc<Listener>, running: u64) {
+        self.listeners.borrow_mut().push(Rc::clone(listener));
+        if !self.telling.get() && !self.heard.replace(true) {
+            self.last.set(running);
+        }
+    }
+}
+
+impl Listener {
+    fn hear(&self, event: &Event<'_>) {
+        let Some(mut call) = self.call.take() else {
+            return;
+        };
+        let heard = panic::catch_unwind(AssertUnwindSafe(|| call(event)));
+        if let Err(payload) = heard {
+            log::error!("greenroom: a subscriber to a hub's events panicked; it hears no more");
+            self.ended.set(true);
+            // Its destructor may panic as well; there is nothing left to do about that.
+            mem::forget(payload);
+        }
+        if self.ended.get() {
+            let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(call)));
+            dropped.unwrap_or_else(mem::forget);
+        } else {
+            self.call.set(Some(call));
+        }
+    }
+}
+
+impl Hub {
+    #[cold]
+    pub(super) fn tell_spawned(&self, task: &Task) {
+        self.tell(&Event::Spawned {
+            id: task.greenlet_id(),
+            name: task.name.as_deref(),
+            location: task.spawned_at,
+        });
+    }
+
+    #[cold]
+    pub(super) fn tell_switched(&self, to: TaskPtr) {
+        let to = to.get().greenlet_id();
+        let from = GreenletId::new(self.events.last.replace(to.number()));
+        self.tell(&Event::Switched { from, to });
+    }
+
+    #[cold]
+    pub(super) fn tell_finished(&self, id: GreenletId) {
+        self.tell(&Event::Finished { id });
+    }
+
+    /// With nobody running meanwhile, so that a callback that would park blocks instead.
+    fn tell(&self, event: &Event<'_>) {
+        let running = self.running.replace(None);
+        self.events.tell(event);
+        self.running.set(running);
+    }
+}
+
+/// Has `call` called with everything that happens on this OS thread's hub from now on, until the
+/// subscription is dropped.
+///
+/// Several are called in the order of subscribing. One that panics is not called again; the
+/// panic is logged and goes no further. What a callback itself causes (it may spawn, or kill) is
+/// not told to anyone.
+///
+/// # Examples
+/// ```
+/// use greenroom::hub::{self, Event};
+/// use std::{cell::Cell, rc::Rc};
+///
+/// let spawned = Rc::new(Cell::new(0));
+/// let counted = Rc::clone(&spawned);
+/// let subscription = hub::subscribe(move |event| {
+///     if let Event::Spawned { .. } = event {
+///         counted.set(counted.get() + 1);
+///     }
+/// });
+/// greenroom::spawn(|| ());
+/// greenroom::spawn(|| ());
+/// drop(subscription);
+/// greenroom::spawn(|| ());
+/// assert_eq!(spawned.get(), 2);
+/// ```
+///
+/// # Panics
+/// When the thread has no hub yet and none can be made for want of descriptors.
+///
+/// # Parks
+/// Never. Nor may `call`: what would park in it blocks the OS thread, and for ever if it waits
+/// for a greenlet of the same hub. No timeout and no kill is delivered there.
+pub fn subscribe(call: impl FnMut(&Event<'_>) + 'static) -> Subscription {
+    let listener = Rc::new(Listener {
+        call: Cell::new(Some(Box::new(call))),
+        ended: Cell::new(false),
+    });
+    let subscribed = current_hub(|hub| {
+        let running = hub.running().map_or(hub.root.id, |task| task.get().id);
+        hub.events.add(&listener, running);
+    });
+    subscribed.expect("a hub needs two descriptors (epoll and eventfd)");
+    Subscription { listener }
+}
+
+/// The right to hear of a hub's events, made by [`subscribe`]. Dropping it ends that, and drops
+/// the callback.
+#[must_use = "a subscription ends when it is dropped"]
+pub struct Subscription {
+    listener: Rc<Listener>,
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.listener.ended.set(true);
+        // Its place in the list goes with the next event; what it captured goes now.
+        drop(self.listener.call.take());
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("ended", &self.listener.ended.get())
+            .finish_non_exhaustive()
+    }
+}
