@@ -201,10 +201,8 @@ fn conclude<T>(task: &Arc<Task>, packet: Arc<Packet<T>>, result: Result<T, JoinE
 }
 
 fn end(task: &Task) {
-    while let Some(exit) = task.end() {
-        match exit {
-            Exit::Wake(waker) => waker.wake(),
-            Exit::Call(call) => contain("a link", call),
-        }
-    }
+    task.end(|exit| match exit {
+        Exit::Wake(waker) => waker.wake(),
+        Exit::Call(call) => contain("a link", call),
+    });
 }
