@@ -229,10 +229,8 @@ fn end(task: &Task) {
         let waiting = hub.and_then(|hub| joiner().map(|joiner| (hub, joiner)));
         waiting.map(|(hub, joiner)| hub.wake(joiner.get()))
     });
-    while let Some(exit) = task.end() {
-        match exit {
-            Exit::Wake(waker) => waker.wake(),
-            Exit::Call(call) => contain("a link", call),
-        }
-    }
+    task.end(|exit| match exit {
+        Exit::Wake(waker) => waker.wake(),
+        Exit::Call(call) => contain("a link", call),
+    });
 }

@@ -83,6 +83,8 @@ pub(crate) struct Hub {
     numbers: Cell<u64>,
     /// Parked tasks that something outside this hub will wake, which nothing here shows.
     pub(crate) helped: Rc<Cell<usize>>,
+    /// When this hub last saw that there are other OS threads.
+    company_seen_at: Cell<u64>,
     /// Set when nothing can wake the root any more: what it is to panic with.
     stuck: RefCell<Option<String>>,
     /// The root parks in a destructor: it must not panic now.
@@ -120,6 +122,7 @@ impl Hub {
             counters: stats::Counters::default(),
             numbers: Cell::new(0),
             helped: Rc::default(),
+            company_seen_at: Cell::new(0),
             stuck: RefCell::default(),
             root_unwinds: Cell::new(false),
             _alt_stack: overflow::ensure_alt_stack(),

@@ -10,6 +10,10 @@ use super::task::{State, Task, Why};
 use super::{Hub, with_hub};
 use crate::sys;
 
+/// For how long other OS threads are believed in once they were seen. To look costs several
+/// times as much as a wake that one of them sends.
+const COMPANY_BELIEVED_NS: u64 = 50_000_000;
+
 /// Greenlets told of one by one in a report; of more, the number is told.
 const REPORT_MAX: usize = 1000;
 
@@ -24,10 +28,29 @@ impl Hub {
         if self.root_unwinds.get() || self.helped.get() > 0 {
             return false;
         }
-        let alone = self.shared.handles.load(Ordering::Acquire) == 0
-            || sys::fd::threads_of_process() == Some(1);
+        let alone = self.shared.handles.load(Ordering::Acquire) == 0 || self.is_only_thread();
         // Mail last: who has let go of a handle, or has ended, may have left a message before.
         alone && self.poller.borrow().waiting() == 0 && !self.shared.has_mail()
+    }
+
+    /// Is there no other OS thread in this process? If there was one not long ago, it is taken
+    /// to be there still, and [`Hub::doubts_company_in`] says when to look again.
+    fn is_only_thread(&self) -> bool {
+        if self.doubts_company_in().is_some() {
+            return false;
+        }
+        let alone = sys::fd::threads_of_process() == Some(1);
+        if !alone {
+            self.company_seen_at.set(self.now());
+        }
+        alone
+    }
+
+    /// How much longer the present turn believes what an earlier one saw; `None` when this one
+    /// has looked for itself, or need not know.
+    pub(super) fn doubts_company_in(&self) -> Option<u64> {
+        let since = self.now().saturating_sub(self.company_seen_at.get());
+        (0 < since && since < COMPANY_BELIEVED_NS).then(|| COMPANY_BELIEVED_NS - since)
     }
 
     /// Every parked greenlet: what it waits for, for how long, and where it was spawned.

@@ -21,6 +21,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell, UnsafeCell};
+use std::collections::VecDeque;
 use std::fmt;
 use std::panic::Location;
 use std::ptr;
@@ -156,10 +157,42 @@ pub(crate) enum Exit {
 }
 
 /// What is to happen when a task ends, in the order of asking, each with a number of its own.
+/// Nearly always one thing or none: then nothing is allocated.
 #[derive(Default)]
 struct Exits {
     next_id: u64,
-    list: Vec<(u64, Exit)>,
+    first: Option<(u64, Exit)>,
+    others: VecDeque<(u64, Exit)>,
+}
+
+impl Exits {
+    fn push(&mut self, exit: Exit) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        if self.first.is_none() && self.others.is_empty() {
+            self.first = Some((id, exit));
+        } else {
+            self.others.push_back((id, exit));
+        }
+        id
+    }
+
+    fn pop(&mut self) -> Option<Exit> {
+        let next = self.first.take().or_else(|| self.others.pop_front());
+        next.map(|(_, exit)| exit)
+    }
+
+    fn remove(&mut self, id: u64) -> bool {
+        if self.first.take_if(|(other, _)| *other == id).is_some() {
+            return true;
+        }
+        let position = self.others.iter().position(|(other, _)| *other == id);
+        position.is_some_and(|position| self.others.remove(position).is_some())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_none() && self.others.is_empty()
+    }
 }
 
 /// Phases of a task's end, as other threads see them.
@@ -277,32 +310,26 @@ impl Task {
         if noted == Err(ENDED) {
             return Err(exit);
         }
-        let id = exits.next_id;
-        exits.next_id += 1;
-        exits.list.push((id, exit));
-        Ok(id)
+        Ok(exits.push(exit))
     }
 
     /// Takes back what `at_exit` noted; false when it has happened or is happening.
     pub(crate) fn revoke_exit(&self, id: u64) -> bool {
         let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
-        let position = exits.list.iter().position(|(other, _)| *other == id);
-        position
-            .map(|position| exits.list.remove(position))
-            .is_some()
+        exits.remove(id)
     }
 
-    /// Declares the task ended; gives the first thing to be done about it, if there is any.
-    /// To be called until there is none: so one that is revoked meanwhile does not happen.
-    pub(crate) fn end(&self) -> Option<Exit> {
-        if self.phase.swap(ENDED, Ordering::AcqRel) == ALIVE {
-            return None;
-        }
-        let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
-        if exits.list.is_empty() {
-            None
-        } else {
-            Some(exits.list.remove(0).1)
+    /// Declares the task ended and has `each` do what is to be done about it, one after the
+    /// other: so one that is revoked meanwhile does not happen.
+    pub(crate) fn end(&self, mut each: impl FnMut(Exit)) {
+        let mut left = self.phase.swap(ENDED, Ordering::AcqRel) == AWAITED;
+        while left {
+            let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+            let exit = exits.pop();
+            // None can come any more.
+            left = !exits.is_empty();
+            drop(exits);
+            exit.into_iter().for_each(&mut each);
         }
     }
 }

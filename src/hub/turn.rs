@@ -216,7 +216,9 @@ impl Hub {
         if next_timer.is_none() && self.is_stuck() {
             return self.tell_root_that_all_is_stuck();
         }
-        let timeout = next_timer.map(|deadline| deadline.saturating_sub(self.now()));
+        let timeout = next_timer
+            .map(|deadline| deadline.saturating_sub(self.now()))
+            .or_else(|| self.doubts_company_in());
         self.trim_stacks(timeout);
         if self.shared.fall_asleep() {
             self.counters.sleeps.add(1);

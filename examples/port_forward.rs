@@ -1,0 +1,70 @@
+//! Forwards TCP connections: whoever connects to LISTEN talks to TARGET.
+//!
+//! ```text
+//! cargo run --example port_forward 127.0.0.1:8080 example.org:80
+//! curl -H 'Host: example.org' http://127.0.0.1:8080/
+//! ```
+//!
+//! Each connection has two greenlets, one for each direction, which borrow both sockets: the
+//! scope they are spawned in does not end before they have. When one side has said all it has to
+//! say, the other is told (half-close) and may still answer.
+
+use std::io;
+
+use clap::Parser;
+use greenroom::net::{Shutdown, TcpListener, TcpStream};
+
+/// Forwards TCP connections from LISTEN to TARGET.
+#[derive(Parser)]
+struct Args {
+    /// Address and port to listen on; port 0 takes any that is free
+    listen: String,
+    /// Host and port to forward to
+    target: String,
+}
+
+fn main() -> io::Result<()> {
+    let Args { listen, target } = Args::parse();
+    let listener = TcpListener::bind(&listen)?;
+    println!("listening on {}", listener.local_addr()?);
+    loop {
+        let (client, peer) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                eprintln!("accept: {error}");
+                continue;
+            }
+        };
+        let target = target.clone();
+        greenroom::spawn(move || match forward(&client, &target) {
+            Ok((sent, received)) => println!("{peer}: {sent} bytes there, {received} back"),
+            Err(error) => eprintln!("{peer}: {error}"),
+        });
+    }
+}
+
+/// Returns how many bytes went to the target and how many came back.
+fn forward(client: &TcpStream, target: &str) -> io::Result<(u64, u64)> {
+    let server = TcpStream::connect(target)?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    greenroom::scope(|s| {
+        let there = s.spawn(|| pump(client, &server));
+        let back = pump(&server, client);
+        let there = there.join().expect("a pump returns its errors");
+        Ok((there?, back?))
+    })
+}
+
+fn pump(mut from: &TcpStream, mut to: &TcpStream) -> io::Result<u64> {
+    let copied = io::copy(&mut from, &mut to);
+    // An error ends both directions: whoever is still reading there finds the end.
+    let (from_ends, to_ends) = match &copied {
+        Ok(_) => (Shutdown::Read, Shutdown::Write),
+        Err(_) => (Shutdown::Both, Shutdown::Both),
+    };
+    // Fails only if the connection is gone already.
+    let _ = from.shutdown(from_ends);
+    let _ = to.shutdown(to_ends);
+    copied
+}
