@@ -90,7 +90,7 @@ impl Hub {
         hook::install();
         current::watch_forks();
         let bell = EventFd::new()?;
-        let poller = Poller::new(&bell)?;
+        let poller = Poller::new(&bell, world.sim().is_some())?;
         let shared = Arc::new(Shared::new(bell, poller.epoll()));
         let name = thread::current().name().map(Box::from);
         let root = Arc::new(Task::new(Arc::clone(&shared), name, Location::caller()));
@@ -247,6 +247,9 @@ impl Hub {
         local.state.set(State::Parked);
         if cfg!(greenroom_spurious_wakes) && self.turn.coin() {
             self.make_runnable(task);
+        }
+        if let Some(sim) = self.world.sim() {
+            self.simulate_park(sim, task);
         }
         self.switch_out(task);
         if let Some(timer) = timer {

@@ -26,7 +26,7 @@ use crate::sys::event_fd::EventFd;
 use crate::sys::fork;
 
 /// Greenlet ids are `hub << ID_BITS | count`: unique in the process, without a shared counter.
-const ID_BITS: u32 = 40;
+pub(super) const ID_BITS: u32 = 40;
 
 static HUBS: AtomicU64 = AtomicU64::new(0);
 

@@ -25,7 +25,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::remote::Shared;
+use super::remote::{ID_BITS, Shared};
 use super::waker::Waker;
 use crate::coroutine::{Coroutine, Suspender};
 use crate::timer;
@@ -186,6 +186,11 @@ impl Task {
     #[inline]
     pub(crate) fn local(&self) -> &Local {
         &self.local
+    }
+
+    /// Which one it is among those of its hub, in the order of their making.
+    pub(crate) fn number(&self) -> u64 {
+        self.id & ((1 << ID_BITS) - 1)
     }
 
     pub(crate) fn is_ended(&self) -> bool {

@@ -96,13 +96,15 @@ impl Hub {
 
     fn next_runnable(&self) -> Option<TaskPtr> {
         let mut queue = self.run_queue.borrow_mut();
-        if let Some(sim) = self.world.sim()
-            && queue.len() > 1
-        {
+        let Some(sim) = self.world.sim() else {
+            return queue.pop_front();
+        };
+        if queue.len() > 1 {
             let chosen = sim.choose(queue.len());
             queue.swap(0, chosen);
         }
-        queue.pop_front()
+        let chosen = queue.pop_front();
+        chosen.inspect(|task| sim.note_choice(*task))
     }
 
     /// A task's body has returned: its stack can be used again.
