@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use super::registrations::Registrations;
 use crate::cancel;
+use crate::hub::sim::{Sim, Socket};
 use crate::hub::{Hub, TaskPtr, Why, with_hub};
 use crate::poller::{Interest, Key};
 use crate::sys::{self, errno};
@@ -42,7 +43,9 @@ pub(crate) struct Source {
     /// The number that users know it by: that of the original for a duplicate made to wait.
     known_as: RawFd,
     mode: Arc<Mode>,
-    registrations: Registrations,
+    pub(super) registrations: Registrations,
+    /// Set for the sockets of a simulation only.
+    pub(super) simulated: Option<Arc<Socket>>,
 }
 
 impl Source {
@@ -53,6 +56,7 @@ impl Source {
             fd: Some(fd),
             mode: Arc::default(),
             registrations: Registrations::default(),
+            simulated: None,
         }
     }
 
@@ -100,6 +104,7 @@ impl Source {
     pub(crate) fn try_clone(&self) -> io::Result<Source> {
         let mut clone = Source::new(self.as_fd().try_clone_to_owned()?);
         clone.mode = Arc::clone(&self.mode);
+        clone.simulated = self.simulated.clone();
         Ok(clone)
     }
 
@@ -121,17 +126,25 @@ impl Source {
         interest: Interest,
         op: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
     ) -> io::Result<R> {
+        if let Some(socket) = &self.simulated {
+            return self.retry_in_sim(socket, interest, op);
+        }
         self.operate(interest, self.timeout(interest), op, |_| false)
     }
 
     /// As [`retry`](Source::retry), for byte streams on which a transfer of fewer than `want`
     /// bytes shows that there is no more to have: the next call then parks without trying.
+    /// `op` is told how many bytes it may move, which is `want` but in a simulation.
     pub(crate) fn transfer(
         &self,
         interest: Interest,
         want: usize,
-        op: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+        mut op: impl FnMut(BorrowedFd<'_>, usize) -> io::Result<usize>,
     ) -> io::Result<usize> {
+        if let Some(socket) = &self.simulated {
+            return self.transfer_in_sim(socket, interest, want, op);
+        }
+        let op = |fd: BorrowedFd<'_>| op(fd, want);
         self.operate(interest, self.timeout(interest), op, |moved| *moved < want)
     }
 
@@ -192,7 +205,7 @@ impl Source {
         }
     }
 
-    fn operate<R>(
+    pub(super) fn operate<R>(
         &self,
         interest: Interest,
         limit: Option<Duration>,
@@ -365,6 +378,9 @@ impl<'a> Turn<'a> {
             Interest::Write => Why::Writable(fd),
         };
         cancel::check(self.hub, self.task)?;
+        let sim = self.hub.world.sim();
+        let sim = sim.filter(|_| self.source.simulated.is_some());
+        let _waits = sim.map(Sim::wait_on_socket);
         self.hub.park(why, deadline);
         Ok(())
     }
