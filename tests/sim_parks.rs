@@ -57,6 +57,15 @@ fn serve(listener: TcpListener, received: &Bytes, echoed: &Bytes) {
     }
 }
 
+/// Ends the stream also when its writer is killed.
+struct HangUp<'a>(&'a TcpStream);
+
+impl Drop for HangUp<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.shutdown(Shutdown::Write);
+    }
+}
+
 fn ask(census: &Census, text: &[u8], sent: &Bytes, got: &Bytes) {
     let Ok(stream) = TcpStream::connect("10.0.0.1:1") else {
         return;
@@ -66,6 +75,7 @@ fn ask(census: &Census, text: &[u8], sent: &Bytes, got: &Bytes) {
     let (written, read) = scope(|s| {
         let writer = s.spawn(move || {
             let _own = census.one();
+            let _hang_up = HangUp(stream);
             let mut rest = text;
             while let Ok(moved @ 1..) = (&*stream).write(&rest[..rest.len().min(400)]) {
                 rest = &rest[moved..];
@@ -74,7 +84,6 @@ fn ask(census: &Census, text: &[u8], sent: &Bytes, got: &Bytes) {
                     break;
                 }
             }
-            let _ = stream.shutdown(Shutdown::Write);
             text.len() - rest.len()
         });
         let mut read = Vec::new();
