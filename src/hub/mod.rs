@@ -97,7 +97,7 @@ impl Hub {
         hook::install();
         current::watch_forks();
         let bell = EventFd::new()?;
-        let poller = Poller::new(&bell)?;
+        let poller = Poller::new(&bell, world.sim().is_some())?;
         let shared = Arc::new(Shared::new(bell, poller.epoll()));
         let name = thread::current().name().map(Box::from);
         let (home, id) = (Arc::clone(&shared), shared.id_of(0));
@@ -229,6 +229,9 @@ impl Hub {
         local.state.set(State::Parked);
         if cfg!(greenroom_spurious_wakes) && self.turn.coin() {
             self.make_runnable(task);
+        }
+        if let Some(sim) = self.world.sim() {
+            self.simulate_park(sim, task);
         }
         self.switch_out(task);
         if let Some(timer) = timer {

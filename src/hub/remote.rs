@@ -28,7 +28,7 @@ use crate::sys::fork;
 
 /// Greenlet ids are `hub << ID_BITS | count`: unique in the process, without a shared counter.
 /// The count is even for those that the hub numbers, odd for those that other threads do.
-const ID_BITS: u32 = 40;
+pub(super) const ID_BITS: u32 = 40;
 
 static HUBS: AtomicU64 = AtomicU64::new(0);
 

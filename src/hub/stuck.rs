@@ -28,9 +28,14 @@ impl Hub {
         if self.root_unwinds.get() || self.helped.get() > 0 {
             return false;
         }
+        let waiting = self.poller.borrow().waiting();
+        if let Some(sim) = self.world.sim() {
+            // Nothing outside can reach simulated sockets, and other threads take no part.
+            return waiting <= sim.on_sockets() && !self.shared.has_mail();
+        }
         let alone = self.shared.handles.load(Ordering::Acquire) == 0 || self.is_only_thread();
         // Mail last: who has let go of a handle, or has ended, may have left a message before.
-        alone && self.poller.borrow().waiting() == 0 && !self.shared.has_mail()
+        alone && waiting == 0 && !self.shared.has_mail()
     }
 
     /// Is there no other OS thread in this process? If there was one not long ago, it is taken

@@ -29,7 +29,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::remote::Shared;
+use super::remote::{ID_BITS, Shared};
 use super::waker::Waker;
 use crate::coroutine::{Coroutine, Suspender};
 use crate::timer;
@@ -294,6 +294,11 @@ impl Task {
     pub(super) fn set_slot(&self, slot: usize) {
         let id = u32::try_from(slot + 1).expect("4 billion tasks don't fit into memory");
         self.set_minimal_id(id);
+    }
+
+    /// Which one it is among those of its hub, in the order of their making.
+    pub(crate) fn number(&self) -> u64 {
+        self.id & ((1 << ID_BITS) - 1)
     }
 
     pub(crate) fn is_ended(&self) -> bool {

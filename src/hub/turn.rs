@@ -102,9 +102,10 @@ impl Hub {
 
     fn next_runnable(&self) -> Option<TaskPtr> {
         let mut queue = self.run_queue.borrow_mut();
-        if let Some(sim) = self.world.sim()
-            && queue.len() > 1
-        {
+        let Some(sim) = self.world.sim() else {
+            return queue.pop_front();
+        };
+        if queue.len() > 1 {
             let chosen = sim.choose(queue.len());
             queue.swap(0, chosen);
         }
@@ -115,6 +116,9 @@ impl Hub {
         }
         if let Some(first) = queue.front() {
             switch::prefetch_stack(*first);
+        }
+        if let Some(sim) = self.world.sim() {
+            next.inspect(|task| sim.note_choice(*task));
         }
         next
     }

@@ -21,12 +21,14 @@
 
 mod pipe;
 mod registrations;
+mod simulated;
 mod source;
 mod stdin;
 mod turnstile;
 mod wait;
 
 pub use pipe::{PipeReader, PipeWriter, pipe};
+pub(crate) use simulated::sit_out;
 pub(crate) use source::Source;
 pub use std::io::{
     BufRead, BufReader, BufWriter, Bytes, Chain, Cursor, Empty, Error, ErrorKind, IntoInnerError,

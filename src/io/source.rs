@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use super::registrations::Registrations;
 use crate::cancel;
+use crate::hub::sim::{Sim, Socket};
 use crate::hub::{Hub, TaskPtr, Why, with_hub};
 use crate::poller::{Interest, Key};
 use crate::sys::{self, clock, errno};
@@ -52,7 +53,9 @@ pub(crate) struct Source {
     known_as: RawFd,
     /// Made when it first differs from the default, so that most operations don't look.
     mode: OnceLock<Arc<Mode>>,
-    registrations: Registrations,
+    pub(super) registrations: Registrations,
+    /// Set for the sockets of a simulation only.
+    pub(super) simulated: Option<Arc<Socket>>,
 }
 
 impl Source {
@@ -63,6 +66,7 @@ impl Source {
             fd: Some(fd),
             mode: OnceLock::new(),
             registrations: Registrations::default(),
+            simulated: None,
         }
     }
 
@@ -106,6 +110,7 @@ impl Source {
     pub(crate) fn try_clone(&self) -> io::Result<Source> {
         let mut clone = Source::new(self.as_fd().try_clone_to_owned()?);
         clone.mode = OnceLock::from(Arc::clone(self.mode()));
+        clone.simulated = self.simulated.clone();
         Ok(clone)
     }
 
@@ -127,23 +132,27 @@ impl Source {
         interest: Interest,
         op: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
     ) -> io::Result<R> {
+        if let Some(socket) = &self.simulated {
+            return self.retry_in_sim(socket, interest, op);
+        }
         self.operate(interest, || self.timeout(interest), op, |_| false)
     }
 
     /// As [`retry`](Source::retry), for byte streams on which a transfer of fewer than `want`
     /// bytes shows that there is no more to have: the next call then parks without trying.
+    /// `op` is told how many bytes it may move, which is `want` but in a simulation.
     pub(crate) fn transfer(
         &self,
         interest: Interest,
         want: usize,
-        op: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+        mut op: impl FnMut(BorrowedFd<'_>, usize) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        self.operate(
-            interest,
-            || self.timeout(interest),
-            op,
-            |moved| *moved < want,
-        )
+        if let Some(socket) = &self.simulated {
+            return self.transfer_in_sim(socket, interest, want, op);
+        }
+        let op = |fd: BorrowedFd<'_>| op(fd, want);
+        let limit = || self.timeout(interest);
+        self.operate(interest, limit, op, |moved| *moved < want)
     }
 
     /// Waits until the kernel says that the descriptor has become ready, from now on.
@@ -209,7 +218,7 @@ impl Source {
     }
 
     #[inline]
-    fn operate<R>(
+    pub(super) fn operate<R>(
         &self,
         interest: Interest,
         limit: impl Fn() -> Option<Duration>,
@@ -391,6 +400,9 @@ impl<'a> Turn<'a> {
             Interest::Write => Why::Writable(fd),
         };
         cancel::check(self.hub, self.task)?;
+        let sim = self.hub.world.sim();
+        let sim = sim.filter(|_| self.source.simulated.is_some());
+        let _waits = sim.map(Sim::wait_on_socket);
         self.hub.park(why, deadline);
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! a loop that logs and goes on would spin. So the listener itself pauses before it says so, for
 //! 10 ms at first and twice as long each time, up to 1 s, until an accept succeeds.
 use crate::greenlet::sleep;
+use crate::hub::sim::Socket;
 use crate::io::Source;
 use crate::poller::Interest;
 use crate::sys::addr::SockAddr;
@@ -25,7 +26,13 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// Accepts one connection.
     pub(crate) fn accept(&self, listener: &Source) -> io::Result<(Source, SockAddr)> {
-        let result = listener.retry(Interest::Read, socket::accept);
+        let result = match listener.simulated() {
+            None => {
+                let accepted = listener.retry(Interest::Read, socket::accept);
+                accepted.map(|(fd, addr)| (Source::new(fd), addr))
+            }
+            Some(simulated) => accept_simulated(listener, simulated),
+        };
         match &result {
             Ok(_) => self.failures.store(0, Relaxed),
             Err(error) if socket::is_exhaustion(error) && !listener.is_nonblocking() => {
@@ -33,7 +40,7 @@ impl Backoff {
             }
             Err(_) => {}
         }
-        result.map(|(fd, addr)| (Source::new(fd), addr))
+        result
     }
 
     fn next(&self, listener: &Source, error: &io::Error) -> Duration {
@@ -45,6 +52,12 @@ impl Backoff {
         }
         (PAUSE_MIN * (1 << before.min(7))).min(PAUSE_MAX)
     }
+}
+
+fn accept_simulated(listener: &Source, simulated: &Socket) -> io::Result<(Source, SockAddr)> {
+    let accepted = listener.retry(Interest::Read, |fd| simulated.accept(fd))?;
+    let peer = accepted.1.peer()?;
+    Ok((Source::simulate(accepted), SockAddr::from(&peer)))
 }
 
 #[cfg(test)]

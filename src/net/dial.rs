@@ -2,12 +2,15 @@
 use super::SocketAddr;
 use crate::cancel;
 use crate::greenlet::sleep;
-use crate::io::Source;
+use crate::hub::sim::{Network, Sim, simulation};
+use crate::io::{Source, sit_out};
 use crate::poller::Interest;
 use crate::sys::addr::SockAddr;
+use crate::sys::errno;
 use crate::sys::socket::{self, Connect, Kind};
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The pauses between tries where the kernel offers no event to wait for.
@@ -33,12 +36,14 @@ impl Deadline {
 
 /// A TCP connection to `addr`.
 pub(super) fn tcp(addr: &SocketAddr, limit: Option<Duration>) -> io::Result<Source> {
+    if let Some(network) = simulation(|sim| Arc::clone(&sim.network)) {
+        return simulated(&network, addr, limit);
+    }
     let addr = SockAddr::from(addr);
     let source = Source::new(socket::open(addr.family(), Kind::Stream)?);
     let mut state = socket::connect(source.as_fd(), &addr)?;
     if state == Connect::Underway && limit == Some(Duration::ZERO) {
-        let what = "cannot set a 0 duration timeout";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        return Err(no_time());
     }
     let deadline = Deadline::after(limit);
     // A wake may be spurious, so each is followed by the question itself.
@@ -49,14 +54,51 @@ pub(super) fn tcp(addr: &SocketAddr, limit: Option<Duration>) -> io::Result<Sour
             _ => source.wait(Interest::Write, left),
         };
         waited.map_err(|error: io::Error| match error.kind() {
-            io::ErrorKind::TimedOut if limit.is_some() => {
-                io::Error::new(io::ErrorKind::TimedOut, "connection timed out")
-            }
+            io::ErrorKind::TimedOut if limit.is_some() => late(),
             _ => error,
         })?;
         state = socket::connect(source.as_fd(), &addr)?;
     }
     Ok(source)
+}
+
+/// A connection within a simulation. No answer comes while too many wait to be accepted.
+fn simulated(
+    network: &Arc<Network>,
+    addr: &SocketAddr,
+    limit: Option<Duration>,
+) -> io::Result<Source> {
+    if limit == Some(Duration::ZERO) {
+        return Err(no_time());
+    }
+    let deadline = Deadline::after(limit);
+    let wait = |time: Duration| match deadline.left() {
+        Some(left) if left < time => sit_out(left).and(Err(late())),
+        _ => sit_out(time),
+    };
+    wait(simulation(Sim::latency).unwrap_or_default())?;
+    if simulation(Sim::refuses) == Some(true) {
+        return Err(io::Error::from_raw_os_error(errno::ECONNREFUSED));
+    }
+    let mut pause = RETRY_MIN;
+    let connected = loop {
+        if let Some(connected) = network.connect(addr)? {
+            break connected;
+        }
+        wait(pause)?;
+        pause = (pause * 2).min(RETRY_MAX);
+    };
+    simulation(|sim| sim.note(u64::from(connected.1.local().port())));
+    Ok(Source::simulate(connected))
+}
+
+fn no_time() -> io::Error {
+    let what = "cannot set a 0 duration timeout";
+    io::Error::new(io::ErrorKind::InvalidInput, what)
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "connection timed out")
 }
 
 /// A Unix stream connected to `addr`.

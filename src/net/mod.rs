@@ -43,8 +43,10 @@ mod tcp_listener;
 mod tcp_stream;
 mod udp;
 
+use crate::hub::sim::Socket;
 use crate::io::Source;
-use std::os::fd::OwnedFd;
+use std::fmt;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 pub use self::addrs::ToSocketAddrs;
 pub use self::tcp_listener::{Incoming, TcpListener};
@@ -53,6 +55,21 @@ pub use self::udp::UdpSocket;
 pub use std::net::{
     AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6,
 };
+
+/// Writes a simulated socket as std writes a real one.
+fn simulated_fmt(
+    what: &str,
+    source: &Source,
+    socket: &Socket,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    let mut out = f.debug_struct(what);
+    out.field("addr", &socket.local());
+    if let Ok(peer) = socket.peer() {
+        out.field("peer", &peer);
+    }
+    out.field("fd", &source.as_fd().as_raw_fd()).finish()
+}
 
 /// Takes over a descriptor from elsewhere, as the infallible `From` demands.
 ///

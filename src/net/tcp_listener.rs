@@ -1,13 +1,15 @@
 //! A TCP socket that listens.
 use super::addrs::each;
 use super::backoff::Backoff;
-use super::{SocketAddr, TcpStream, ToSocketAddrs, adopt};
+use super::{SocketAddr, TcpStream, ToSocketAddrs, adopt, simulated_fmt};
+use crate::hub::sim::simulation;
 use crate::io::Source;
 use crate::sys::addr::SockAddr;
 use crate::sys::fd_traits::fd_traits;
 use crate::sys::socket::{self, AsStd, Kind, as_std};
 use std::iter::FusedIterator;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::{fmt, io};
 
 /// A TCP socket server, listening for connections.
@@ -71,6 +73,10 @@ impl TcpListener {
     /// Only for the lookup of a host name.
     pub fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<TcpListener> {
         each(addr, |addr| {
+            if let Some(network) = simulation(|sim| Arc::clone(&sim.network)) {
+                let source = Source::simulate(network.listen(addr)?);
+                return Ok(TcpListener::from_source(source));
+            }
             let addr = SockAddr::from(addr);
             let fd = socket::open(addr.family(), Kind::Stream)?;
             socket::set_reuse_addr(fd.as_fd())?;
@@ -86,7 +92,10 @@ impl TcpListener {
     ///
     /// Those of getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.std().local_addr()
+        match self.source.simulated() {
+            Some(socket) => Ok(socket.local()),
+            None => self.std().local_addr(),
+        }
     }
 
     /// A second handle on the same listening socket; each connection goes to one of the two.
@@ -133,7 +142,8 @@ impl TcpListener {
     ///
     /// Those of setsockopt(2).
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.std().set_ttl(ttl)
+        self.source
+            .set_option("ttl", ttl, || self.std().set_ttl(ttl))
     }
 
     /// Over how many hops a packet may go.
@@ -142,7 +152,7 @@ impl TcpListener {
     ///
     /// Those of getsockopt(2).
     pub fn ttl(&self) -> io::Result<u32> {
-        self.std().ttl()
+        self.source.option("ttl", 64, || self.std().ttl())
     }
 
     /// Sets `IPV6_V6ONLY`, which can no longer be set once the socket is bound.
@@ -156,7 +166,10 @@ impl TcpListener {
         note = "this option can only be set before the socket is bound"
     )]
     pub fn set_only_v6(&self, only_v6: bool) -> io::Result<()> {
-        socket::set_only_v6(self.source.as_fd(), only_v6)
+        match self.source.simulated() {
+            Some(_) => Err(io::ErrorKind::InvalidInput.into()),
+            None => socket::set_only_v6(self.source.as_fd(), only_v6),
+        }
     }
 
     /// Does it take connections of IP version six only?
@@ -169,7 +182,8 @@ impl TcpListener {
         note = "this option can only be set before the socket is bound"
     )]
     pub fn only_v6(&self) -> io::Result<bool> {
-        socket::only_v6(self.source.as_fd())
+        self.source
+            .flag("only_v6", false, || socket::only_v6(self.source.as_fd()))
     }
 
     /// Takes the error that is pending on the socket (`SO_ERROR`).
@@ -194,7 +208,10 @@ impl TcpListener {
 
 impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (*self.std()).fmt(f)
+        match self.source.simulated() {
+            Some(socket) => simulated_fmt("TcpListener", &self.source, socket, f),
+            None => (*self.std()).fmt(f),
+        }
     }
 }
 

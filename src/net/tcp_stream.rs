@@ -1,6 +1,6 @@
 //! A TCP connection.
 use super::addrs::each;
-use super::{Shutdown, SocketAddr, ToSocketAddrs, adopt, dial};
+use super::{Shutdown, SocketAddr, ToSocketAddrs, adopt, dial, simulated_fmt};
 use crate::io::Source;
 use crate::poller::Interest;
 use crate::sys::fd_traits::fd_traits;
@@ -109,7 +109,10 @@ impl TcpStream {
     ///
     /// [`NotConnected`](io::ErrorKind::NotConnected) once the connection is gone.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.std().peer_addr()
+        match self.source.simulated() {
+            Some(socket) => socket.peer(),
+            None => self.std().peer_addr(),
+        }
     }
 
     /// The address of this end.
@@ -118,7 +121,10 @@ impl TcpStream {
     ///
     /// Those of getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.std().local_addr()
+        match self.source.simulated() {
+            Some(socket) => Ok(socket.local()),
+            None => self.std().local_addr(),
+        }
     }
 
     /// Shuts down reading, writing or both; whoever is parked in that direction is woken.
@@ -199,7 +205,8 @@ impl TcpStream {
     ///
     /// Those of setsockopt(2).
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.std().set_nodelay(nodelay)
+        self.source
+            .set_option("nodelay", nodelay, || self.std().set_nodelay(nodelay))
     }
 
     /// Are small writes sent at once?
@@ -208,7 +215,7 @@ impl TcpStream {
     ///
     /// Those of getsockopt(2).
     pub fn nodelay(&self) -> io::Result<bool> {
-        self.std().nodelay()
+        self.source.flag("nodelay", false, || self.std().nodelay())
     }
 
     /// Sets over how many hops a packet may go (`IP_TTL`).
@@ -217,7 +224,8 @@ impl TcpStream {
     ///
     /// Those of setsockopt(2).
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.std().set_ttl(ttl)
+        self.source
+            .set_option("ttl", ttl, || self.std().set_ttl(ttl))
     }
 
     /// Over how many hops a packet may go.
@@ -226,7 +234,7 @@ impl TcpStream {
     ///
     /// Those of getsockopt(2).
     pub fn ttl(&self) -> io::Result<u32> {
-        self.std().ttl()
+        self.source.option("ttl", 64, || self.std().ttl())
     }
 
     /// Takes the error that is pending on the socket (`SO_ERROR`).
@@ -253,10 +261,33 @@ impl TcpStream {
     }
 }
 
+/// The first `most` bytes of `bufs`: for the short writes of a simulation.
+#[cold]
+fn cut<'a>(bufs: &'a [IoSlice<'_>], mut most: usize) -> Vec<IoSlice<'a>> {
+    let part = |buf: &'a IoSlice<'_>| {
+        let count = buf.len().min(most);
+        most -= count;
+        IoSlice::new(&buf[..count])
+    };
+    bufs.iter().map(part).collect()
+}
+
+/// The first `most` bytes of `bufs`: for the short reads of a simulation.
+#[cold]
+fn cut_mut<'a>(bufs: &'a mut [IoSliceMut<'_>], mut most: usize) -> Vec<IoSliceMut<'a>> {
+    let part = |buf: &'a mut IoSliceMut<'_>| {
+        let count = buf.len().min(most);
+        most -= count;
+        IoSliceMut::new(&mut buf[..count])
+    };
+    bufs.iter_mut().map(part).collect()
+}
+
 impl Read for &TcpStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.source
-            .transfer(Interest::Read, buf.len(), |fd| socket::recv(fd, buf))
+        self.source.transfer(Interest::Read, buf.len(), |fd, most| {
+            socket::recv(fd, &mut buf[..most])
+        })
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
@@ -264,21 +295,31 @@ impl Read for &TcpStream {
         if want == 0 {
             return Ok(0);
         }
-        self.source
-            .transfer(Interest::Read, want, |fd| socket::recv_vectored(fd, bufs))
+        self.source.transfer(Interest::Read, want, |fd, most| {
+            if most < want {
+                return socket::recv_vectored(fd, &mut cut_mut(bufs, most));
+            }
+            socket::recv_vectored(fd, bufs)
+        })
     }
 }
 
 impl Write for &TcpStream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.source
-            .transfer(Interest::Write, buf.len(), |fd| socket::send(fd, buf))
+            .transfer(Interest::Write, buf.len(), |fd, most| {
+                socket::send(fd, &buf[..most])
+            })
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let want = socket::vectored_len(bufs.iter().map(|buf| buf.len()));
-        self.source
-            .transfer(Interest::Write, want, |fd| socket::send_vectored(fd, bufs))
+        self.source.transfer(Interest::Write, want, |fd, most| {
+            if most < want {
+                return socket::send_vectored(fd, &cut(bufs, most));
+            }
+            socket::send_vectored(fd, bufs)
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -312,6 +353,9 @@ impl Write for TcpStream {
 
 impl fmt::Debug for TcpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (*self.std()).fmt(f)
+        match self.source.simulated() {
+            Some(socket) => simulated_fmt("TcpStream", &self.source, socket, f),
+            None => (*self.std()).fmt(f),
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! A UDP socket.
 use super::addrs::each;
-use super::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, adopt};
+use super::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, adopt, simulated_fmt};
+use crate::hub::sim::{Socket, simulation};
 use crate::io::Source;
 use crate::poller::Interest;
 use crate::sys::addr::SockAddr;
 use crate::sys::fd_traits::fd_traits;
-use crate::sys::socket::{self, AsStd, Kind, as_std};
-use std::os::fd::{AsFd, OwnedFd};
+use crate::sys::socket::{self, AsStd, Connect, Kind, as_std};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -65,6 +67,10 @@ impl UdpSocket {
     /// Only for the lookup of a host name.
     pub fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<UdpSocket> {
         each(addr, |addr| {
+            if let Some(network) = simulation(|sim| Arc::clone(&sim.network)) {
+                let source = Source::simulate(network.open_datagram(addr)?);
+                return Ok(UdpSocket::from_source(source));
+            }
             let addr = SockAddr::from(addr);
             let fd = socket::open(addr.family(), Kind::Datagram)?;
             socket::bind(fd.as_fd(), &addr)?;
@@ -82,6 +88,9 @@ impl UdpSocket {
     ///
     /// Until there is a datagram. A kill ends the wait; no datagram is lost by it.
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        if let Some(simulated) = self.source.simulated() {
+            return self.simulated_recv(simulated, buf, false);
+        }
         let (count, addr) = self
             .source
             .retry(Interest::Read, |fd| socket::recv_from(fd, buf))?;
@@ -98,6 +107,9 @@ impl UdpSocket {
     ///
     /// As `recv_from`.
     pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        if let Some(simulated) = self.source.simulated() {
+            return self.simulated_recv(simulated, buf, true);
+        }
         let (count, addr) = self
             .source
             .retry(Interest::Read, |fd| socket::peek_from(fd, buf))?;
@@ -121,9 +133,23 @@ impl UdpSocket {
                 "no addresses to send data to",
             ));
         };
+        if let Some(simulated) = self.source.simulated() {
+            let send = |_: BorrowedFd<'_>| simulated.send_to(buf, Some(&addr));
+            return self.source.retry(Interest::Write, send);
+        }
         let addr = SockAddr::from(&addr);
         self.source
             .retry(Interest::Write, |fd| socket::send_to(fd, buf, &addr))
+    }
+
+    fn simulated_recv(
+        &self,
+        simulated: &Socket,
+        buf: &mut [u8],
+        peek: bool,
+    ) -> io::Result<(usize, SocketAddr)> {
+        self.source
+            .retry(Interest::Read, |fd| simulated.recv_from(fd, buf, peek))
     }
 
     /// The address of the peer that it is connected to.
@@ -132,7 +158,10 @@ impl UdpSocket {
     ///
     /// [`NotConnected`](io::ErrorKind::NotConnected) when there is none.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.std().peer_addr()
+        match self.source.simulated() {
+            Some(socket) => socket.peer(),
+            None => self.std().peer_addr(),
+        }
     }
 
     /// The address that it is bound to.
@@ -141,7 +170,10 @@ impl UdpSocket {
     ///
     /// Those of getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.std().local_addr()
+        match self.source.simulated() {
+            Some(socket) => Ok(socket.local()),
+            None => self.std().local_addr(),
+        }
     }
 
     /// A second handle on the same socket, with the same timeouts and nonblocking mode.
@@ -195,7 +227,9 @@ impl UdpSocket {
     ///
     /// Those of setsockopt(2).
     pub fn set_broadcast(&self, broadcast: bool) -> io::Result<()> {
-        self.std().set_broadcast(broadcast)
+        self.source.set_option("broadcast", broadcast, || {
+            self.std().set_broadcast(broadcast)
+        })
     }
 
     /// May it send to broadcast addresses?
@@ -204,7 +238,8 @@ impl UdpSocket {
     ///
     /// Those of getsockopt(2).
     pub fn broadcast(&self) -> io::Result<bool> {
-        self.std().broadcast()
+        self.source
+            .flag("broadcast", false, || self.std().broadcast())
     }
 
     /// Sets whether this host sees its own multicast packets of version four
@@ -214,7 +249,10 @@ impl UdpSocket {
     ///
     /// Those of setsockopt(2).
     pub fn set_multicast_loop_v4(&self, multicast_loop_v4: bool) -> io::Result<()> {
-        self.std().set_multicast_loop_v4(multicast_loop_v4)
+        self.source
+            .set_option("multicast_loop_v4", multicast_loop_v4, || {
+                self.std().set_multicast_loop_v4(multicast_loop_v4)
+            })
     }
 
     /// Does this host see its own multicast packets, version four?
@@ -223,7 +261,8 @@ impl UdpSocket {
     ///
     /// Those of getsockopt(2).
     pub fn multicast_loop_v4(&self) -> io::Result<bool> {
-        self.std().multicast_loop_v4()
+        self.source
+            .flag("multicast_loop_v4", true, || self.std().multicast_loop_v4())
     }
 
     /// Sets over how many hops a multicast packet of version four may go (`IP_MULTICAST_TTL`).
@@ -232,7 +271,10 @@ impl UdpSocket {
     ///
     /// Those of setsockopt(2).
     pub fn set_multicast_ttl_v4(&self, multicast_ttl_v4: u32) -> io::Result<()> {
-        self.std().set_multicast_ttl_v4(multicast_ttl_v4)
+        self.source
+            .set_option("multicast_ttl_v4", multicast_ttl_v4, || {
+                self.std().set_multicast_ttl_v4(multicast_ttl_v4)
+            })
     }
 
     /// Over how many hops a multicast packet of version four may go.
@@ -241,7 +283,8 @@ impl UdpSocket {
     ///
     /// Those of getsockopt(2).
     pub fn multicast_ttl_v4(&self) -> io::Result<u32> {
-        self.std().multicast_ttl_v4()
+        self.source
+            .option("multicast_ttl_v4", 1, || self.std().multicast_ttl_v4())
     }
 
     /// Sets whether this host sees its own multicast packets of version six
@@ -251,7 +294,10 @@ impl UdpSocket {
     ///
     /// Those of setsockopt(2).
     pub fn set_multicast_loop_v6(&self, multicast_loop_v6: bool) -> io::Result<()> {
-        self.std().set_multicast_loop_v6(multicast_loop_v6)
+        self.source
+            .set_option("multicast_loop_v6", multicast_loop_v6, || {
+                self.std().set_multicast_loop_v6(multicast_loop_v6)
+            })
     }
 
     /// Does this host see its own multicast packets, version six?
@@ -260,7 +306,8 @@ impl UdpSocket {
     ///
     /// Those of getsockopt(2).
     pub fn multicast_loop_v6(&self) -> io::Result<bool> {
-        self.std().multicast_loop_v6()
+        self.source
+            .flag("multicast_loop_v6", true, || self.std().multicast_loop_v6())
     }
 
     /// Sets over how many hops a packet may go (`IP_TTL`).
@@ -269,7 +316,8 @@ impl UdpSocket {
     ///
     /// Those of setsockopt(2).
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.std().set_ttl(ttl)
+        self.source
+            .set_option("ttl", ttl, || self.std().set_ttl(ttl))
     }
 
     /// Over how many hops a packet may go.
@@ -278,7 +326,7 @@ impl UdpSocket {
     ///
     /// Those of getsockopt(2).
     pub fn ttl(&self) -> io::Result<u32> {
-        self.std().ttl()
+        self.source.option("ttl", 64, || self.std().ttl())
     }
 
     /// Joins a multicast group of version four, on the interface of that address, or on any
@@ -288,6 +336,7 @@ impl UdpSocket {
     ///
     /// Those of setsockopt(2).
     pub fn join_multicast_v4(&self, multiaddr: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
+        self.no_groups()?;
         self.std().join_multicast_v4(multiaddr, interface)
     }
 
@@ -298,6 +347,7 @@ impl UdpSocket {
     ///
     /// Those of setsockopt(2).
     pub fn join_multicast_v6(&self, multiaddr: &Ipv6Addr, interface: u32) -> io::Result<()> {
+        self.no_groups()?;
         self.std().join_multicast_v6(multiaddr, interface)
     }
 
@@ -308,6 +358,7 @@ impl UdpSocket {
     ///
     /// Those of setsockopt(2).
     pub fn leave_multicast_v4(&self, multiaddr: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
+        self.no_groups()?;
         self.std().leave_multicast_v4(multiaddr, interface)
     }
 
@@ -318,7 +369,18 @@ impl UdpSocket {
     ///
     /// Those of setsockopt(2).
     pub fn leave_multicast_v6(&self, multiaddr: &Ipv6Addr, interface: u32) -> io::Result<()> {
+        self.no_groups()?;
         self.std().leave_multicast_v6(multiaddr, interface)
+    }
+
+    fn no_groups(&self) -> io::Result<()> {
+        match self.source.simulated() {
+            Some(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "a simulated network has no multicast groups",
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Takes the error that is pending on the socket (`SO_ERROR`).
@@ -342,6 +404,10 @@ impl UdpSocket {
     /// Only for the lookup of a host name: nothing is sent.
     pub fn connect<A: ToSocketAddrs>(&self, addr: A) -> io::Result<()> {
         each(addr, |addr| {
+            if let Some(simulated) = self.source.simulated() {
+                simulated.set_peer(addr);
+                return Ok(Connect::Done);
+            }
             socket::connect(self.source.as_fd(), &SockAddr::from(addr))
         })
         .map(drop)
@@ -358,6 +424,10 @@ impl UdpSocket {
     ///
     /// While the kernel's queue is full.
     pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        if let Some(simulated) = self.source.simulated() {
+            let send = |_: BorrowedFd<'_>| simulated.send_to(buf, None);
+            return self.source.retry(Interest::Write, send);
+        }
         self.source
             .retry(Interest::Write, |fd| socket::send(fd, buf))
     }
@@ -372,6 +442,9 @@ impl UdpSocket {
     ///
     /// Until there is a datagram. A kill ends the wait; no datagram is lost by it.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if let Some(simulated) = self.source.simulated() {
+            return Ok(self.simulated_recv(simulated, buf, false)?.0);
+        }
         self.source
             .retry(Interest::Read, |fd| socket::recv(fd, buf))
     }
@@ -386,6 +459,9 @@ impl UdpSocket {
     ///
     /// As `recv`.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if let Some(simulated) = self.source.simulated() {
+            return Ok(self.simulated_recv(simulated, buf, true)?.0);
+        }
         self.source
             .retry(Interest::Read, |fd| socket::peek(fd, buf))
     }
@@ -403,6 +479,9 @@ impl UdpSocket {
 
 impl fmt::Debug for UdpSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (*self.std()).fmt(f)
+        match self.source.simulated() {
+            Some(socket) => simulated_fmt("UdpSocket", &self.source, socket, f),
+            None => (*self.std()).fmt(f),
+        }
     }
 }

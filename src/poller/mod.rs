@@ -33,10 +33,12 @@ pub(crate) struct Poller<W> {
     epoll: Arc<Epoll>,
     events: Events,
     registry: Registry<W>,
+    /// Events are served in the order of registration: for runs that must repeat.
+    ordered: bool,
 }
 
 impl<W: Copy + PartialEq> Poller<W> {
-    pub(crate) fn new(doorbell: &EventFd) -> io::Result<Poller<W>> {
+    pub(crate) fn new(doorbell: &EventFd, ordered: bool) -> io::Result<Poller<W>> {
         let epoll = Arc::new(Epoll::new()?);
         epoll.add(doorbell.as_fd(), DOORBELL)?;
         let events = Events::with_capacity(EVENTS_MAX);
@@ -44,6 +46,7 @@ impl<W: Copy + PartialEq> Poller<W> {
             epoll,
             events,
             registry: Registry::new(),
+            ordered,
         })
     }
 
@@ -95,6 +98,11 @@ impl<W: Copy + PartialEq> Poller<W> {
         self.registry.remove(key)
     }
 
+    /// Has what is ready now at `fd` reported once more.
+    pub(crate) fn repeat(&self, key: Key, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.epoll.repeat(fd, key.token())
+    }
+
     /// Waits for events and hands everyone to be woken to `wake`. Returns the number of events.
     pub(crate) fn poll(
         &mut self,
@@ -102,6 +110,9 @@ impl<W: Copy + PartialEq> Poller<W> {
         mut wake: impl FnMut(W),
     ) -> io::Result<usize> {
         self.epoll.wait(&mut self.events, timeout_ns)?;
+        if self.ordered {
+            self.events.sort();
+        }
         let mut seen = 0;
         for (token, readiness) in self.events.iter() {
             seen += 1;

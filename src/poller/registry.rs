@@ -322,3 +322,6 @@ impl<W: Copy + PartialEq> Registry<W> {
         (slot.generation == key.generation && slot.fd >= 0).then_some(slot)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,6 +33,11 @@ impl Events {
         Events(Vec::with_capacity(events_max))
     }
 
+    /// Puts them in the order of their tokens.
+    pub(crate) fn sort(&mut self) {
+        self.0.sort_unstable_by_key(|event| event.u64);
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, Readiness)> + '_ {
         self.0.iter().map(|event| {
             let bits = { event.events } as i32;
@@ -59,6 +64,15 @@ impl Epoll {
 
     /// Watches `fd` for its whole life, both directions, edge-triggered.
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, token)
+    }
+
+    /// Has what is ready now reported once more.
+    pub(crate) fn repeat(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, fd, token)
+    }
+
+    fn control(&self, operation: i32, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
         let interest =
             libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLPRI | libc::EPOLLET;
         let mut event = libc::epoll_event {
@@ -66,14 +80,7 @@ impl Epoll {
             u64: token,
         };
         // SAFETY: both descriptors are open (borrowed), `event` outlives the call.
-        cvt(unsafe {
-            libc::epoll_ctl(
-                self.0.as_raw_fd(),
-                libc::EPOLL_CTL_ADD,
-                fd.as_raw_fd(),
-                &mut event,
-            )
-        })?;
+        cvt(unsafe { libc::epoll_ctl(self.0.as_raw_fd(), operation, fd.as_raw_fd(), &mut event) })?;
         Ok(())
     }
 

@@ -33,5 +33,8 @@ pub(crate) fn cvt_len(result: isize) -> io::Result<usize> {
 
 /// The errno values that the rooms above speak of, so that none of them names libc.
 pub(crate) mod errno {
-    pub(crate) use libc::{EAGAIN, EBADF, ECANCELED, ETIMEDOUT};
+    pub(crate) use libc::{
+        EADDRINUSE, EAGAIN, EBADF, ECANCELED, ECONNREFUSED, ECONNRESET, EDESTADDRREQ, EMFILE,
+        EMSGSIZE, ENOTCONN, EPIPE, ETIMEDOUT,
+    };
 }

@@ -253,6 +253,20 @@ pub(crate) fn quickack(fd: BorrowedFd<'_>) -> io::Result<bool> {
     option(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK).map(|value| value != 0)
 }
 
+/// How much may wait in a socket to be sent; the kernel doubles it for its own needs.
+pub(crate) fn set_send_buffer(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
+    set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes)
+}
+
+/// Ends a connection in both directions; nothing happens to what is no connection.
+pub(crate) fn shut_down(fd: BorrowedFd<'_>) {
+    let socket = as_std::<std::net::TcpStream>(fd);
+    if let Err(error) = socket.shutdown(std::net::Shutdown::Both) {
+        log::debug!("greenroom: {fd:?} was not shut down: {error}");
+    }
+}
+
 fn set_option(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
     let (level, name) = (c_long::from(level), c_long::from(name));
     let (value, len) = (&raw const value, size_of::<c_int>());

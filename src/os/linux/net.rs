@@ -42,10 +42,14 @@ pub trait TcpStreamExt: sealed::Sealed {
 
 impl TcpStreamExt for TcpStream {
     fn set_quickack(&self, quickack: bool) -> io::Result<()> {
-        socket::set_quickack(self.source().as_fd(), quickack)
+        let source = self.source();
+        source.set_option("quickack", quickack, || {
+            socket::set_quickack(source.as_fd(), quickack)
+        })
     }
 
     fn quickack(&self) -> io::Result<bool> {
-        socket::quickack(self.source().as_fd())
+        let source = self.source();
+        source.flag("quickack", true, || socket::quickack(source.as_fd()))
     }
 }

@@ -1,0 +1,99 @@
+//! What the tests in simulations share.
+#![allow(dead_code)]
+
+use greenroom::hub;
+use greenroom::sim;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Seeds that each program is run with.
+pub(crate) const SEEDS: u64 = 1000;
+
+pub(crate) fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+/// Runs `program` with many seeds. Each run must leave nothing behind.
+pub(crate) fn each_seed(program: impl Fn()) {
+    for seed in 0..SEEDS {
+        sim::run(seed, || {
+            program();
+            assert_nothing_is_left();
+        });
+    }
+}
+
+/// The leak check at the end of every program.
+#[track_caller]
+pub(crate) fn assert_nothing_is_left() {
+    sim::faults(sim::Faults::none());
+    assert!(
+        hub::wait_idle(Some(Duration::from_secs(3600))),
+        "greenlets are left:\n{}",
+        hub::dump()
+    );
+    let stats = hub::stats();
+    let left = (
+        stats.greenlets,
+        stats.runnable,
+        stats.timers,
+        stats.waiting,
+        stats.registrations,
+        stats.stacks_live,
+    );
+    assert_eq!(left, (0, 0, 0, 0, 0, 0), "{stats:?}");
+}
+
+/// `count` bytes that depend on `salt`: whatever is lost, doubled or swapped shows.
+pub(crate) fn bytes(salt: u64, count: usize) -> Vec<u8> {
+    let mut state = salt.wrapping_mul(2).wrapping_add(1);
+    let mut next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 56) as u8
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// Fletcher's checksum: depends on the order.
+pub(crate) fn checksum(bytes: &[u8]) -> u64 {
+    let (a, b) = bytes.iter().fold((0u64, 0u64), |(a, b), byte| {
+        let a = (a + u64::from(*byte)) % 0xFFFF_FFFB;
+        (a, (a + b) % 0xFFFF_FFFB)
+    });
+    b << 32 | a
+}
+
+/// Counts those that live: made by [`Census::one`], counted out by their destructor.
+#[derive(Clone, Default)]
+pub(crate) struct Census(std::sync::Arc<AtomicUsize>, std::sync::Arc<AtomicUsize>);
+
+pub(crate) struct Counted(Census);
+
+impl Census {
+    pub(crate) fn one(&self) -> Counted {
+        self.0.fetch_add(1, Relaxed);
+        self.1.fetch_add(1, Relaxed);
+        Counted(self.clone())
+    }
+
+    pub(crate) fn alive(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+
+    pub(crate) fn ever(&self) -> usize {
+        self.1.load(Relaxed)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A number that greenlets of one simulation share.
+pub(crate) type Shared = Rc<Cell<u64>>;
