@@ -121,7 +121,8 @@ fn waits_return_what_a_model_says() {
         let begin = greenroom::now();
         let (count, limit) = (1 + sim::random(8) as usize, sim::random(90));
         let expected: Vec<u64> = (1..=8).map(|n| n * 10).collect();
-        let spared = spawn_waiters(&greenlets, expected.clone());
+        let other = spawn_waiter(&greenlets, expected.clone());
+        let slow = spawn_slow_waiter(&greenlets, lengths.clone(), expected.clone());
 
         let ready = wait(&greenlets).count(count).timeout(ms(limit)).ready();
         let ready: Vec<_> = ready.into_iter().map(length_of).collect();
@@ -146,12 +147,31 @@ fn waits_return_what_a_model_says() {
                 Err(error) => assert!(error.is_panic() && length % 20 == 0),
             }
         }
-        spared.join().unwrap();
+        other.join().unwrap();
+        slow.join().unwrap();
     });
 }
 
-/// Another greenlet waits for the same ones, and sees the same order.
-fn spawn_waiters(greenlets: &[Greenlet<u64>], expected: Vec<u64>) -> Greenlet<()> {
+/// One that falls behind still sees them in the order in which they ended.
+fn spawn_slow_waiter(
+    greenlets: &[Greenlet<u64>],
+    lengths: Vec<u64>,
+    expected: Vec<u64>,
+) -> Greenlet<()> {
+    let refs: Vec<_> = greenlets.iter().map(|one| one.thread().clone()).collect();
+    spawn(move || {
+        let mut order = Vec::new();
+        for ended in iwait(&refs) {
+            let at = refs.iter().position(|one| one.id() == ended.id());
+            order.push(lengths[at.unwrap()]);
+            sleep(ms(25));
+        }
+        assert_eq!(order, expected);
+    })
+}
+
+/// Another greenlet waits for the same ones, and is told of each at its moment.
+fn spawn_waiter(greenlets: &[Greenlet<u64>], expected: Vec<u64>) -> Greenlet<()> {
     let refs: Vec<_> = greenlets.iter().map(|one| one.thread().clone()).collect();
     let begin = greenroom::now();
     spawn(move || {
