@@ -8,7 +8,7 @@
 //!
 //! | simulated | real |
 //! |---|---|
-//! | [`sleep`](crate::sleep()), timeouts, [`now`](crate::now) | `Instant::now`, `std::thread::sleep` |
+//! | [`sleep`](crate::sleep()), timeouts, [`now`](crate::now) | `Instant::now`, std's sleep |
 //! | [`net`](crate::net): TCP, UDP, names | Unix sockets, pipes, files, `std::net` |
 //! | the order in which greenlets run | other OS threads, and what they wake when |
 //!
@@ -199,7 +199,8 @@ pub fn random(limit: u64) -> u64 {
 /// ```
 /// use std::time::Duration;
 /// let trace = |seed| greenroom::sim::run(seed, || {
-///     let naps = (0..9).map(|n| greenroom::spawn(move || greenroom::sleep(Duration::from_secs(n))));
+///     let nap = |n| greenroom::spawn(move || greenroom::sleep(Duration::from_secs(n)));
+///     let naps = (0..9).map(nap);
 ///     greenroom::joinall(naps.collect::<Vec<_>>());
 ///     greenroom::sim::trace()
 /// });
