@@ -114,6 +114,24 @@ fn a_subscription_can_be_dropped_by_its_own_callback() {
     assert_eq!(Rc::strong_count(&calls), 1, "what it captured is dropped");
 }
 
+// 22: the listener ends with its hub, or before
+#[test]
+fn a_subscription_may_outlive_its_hub_and_hears_of_no_other() {
+    let captured = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&captured);
+    let subscription = greenroom::run(|| {
+        let subscription = hub::subscribe(move |_| counted.set(counted.get() + 1));
+        greenroom::spawn(|| ()).join().unwrap();
+        subscription
+    });
+    let heard = captured.get();
+    assert!(heard > 0);
+    greenroom::spawn(|| ()).join().unwrap();
+    assert_eq!(captured.get(), heard);
+    drop(subscription);
+    assert_eq!(Rc::strong_count(&captured), 1);
+}
+
 // 22: what a callback does is not told to it, or it would never end
 #[test]
 fn a_callback_may_spawn_and_subscribe() {

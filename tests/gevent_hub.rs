@@ -250,6 +250,26 @@ fn what_would_park_inside_the_hub_blocks_its_thread_instead() {
     assert_eq!(turns.get(), 3);
 }
 
+// 35: the same in a simulation, where a block costs no real time either
+#[test]
+fn what_would_park_inside_the_hub_passes_virtual_time() {
+    let _bound = bounded();
+    const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+    sim::run(35, || {
+        let slept = Rc::new(Cell::new(None));
+        let told = Rc::clone(&slept);
+        let _subscription = hub::subscribe(move |_| {
+            let before = greenroom::now();
+            if told.get().is_none() {
+                greenroom::sleep(DAY);
+                told.set(Some(greenroom::now() - before));
+            }
+        });
+        greenroom::spawn(|| ()).join().unwrap();
+        assert_eq!(slept.get(), Some(DAY));
+    });
+}
+
 // 36: test__queue.py test_peek_empty: nothing is left that could wake the root
 #[test]
 fn a_wait_that_can_never_end_panics_with_a_list_of_who_waits_for_what() {

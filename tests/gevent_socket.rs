@@ -140,6 +140,24 @@ fn cancelled_writers_and_accepts_get_ebadf() {
     assert_eq!(server.join().unwrap(), EBADF);
 }
 
+// 90: and for those who wait without reading
+#[test]
+fn cancelled_waits_for_readiness_get_ebadf() {
+    let _bound = bounded();
+    let (client, _server) = pair();
+    let client = Arc::new(client);
+    let waiters = [1, 2].map(|_| {
+        let client = Arc::clone(&client);
+        greenroom::spawn(move || kind_or_errno(greenroom::io::wait_readable(&*client)))
+    });
+    greenroom::yield_now();
+    assert_eq!(cancel_waits(&*client), 2);
+    for waiter in waiters {
+        assert_eq!(waiter.join().unwrap(), EBADF);
+    }
+    assert_eq!(hub::stats().registrations, 0);
+}
+
 fn kind_or_errno<T>(result: io::Result<T>) -> Option<i32> {
     result.map(drop).unwrap_err().raw_os_error()
 }

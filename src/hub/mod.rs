@@ -296,9 +296,14 @@ impl Hub {
     fn wait_natively(&self, fd: Option<(i32, Interest)>, deadline: Option<u64>) {
         // Other greenlets stand still meanwhile, so nobody here can wake us: look again soon.
         const SLICE_NS: u64 = 1_000_000;
-        let left = deadline.map_or(SLICE_NS, |deadline| {
+        let mut left = deadline.map_or(SLICE_NS, |deadline| {
             deadline.saturating_sub(self.fresh_now()).min(SLICE_NS)
         });
+        // Virtual time has nobody else to move it now.
+        if let (Some(sim), Some(deadline)) = (self.world.sim(), deadline) {
+            sim.advance_to(deadline);
+            left = 0;
+        }
         let waited = match fd {
             Some((fd, interest)) => switch::poll_raw(fd, interest, left),
             None => sys::fd::poll(None, false, false, Some(left)),
