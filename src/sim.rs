@@ -25,7 +25,8 @@
 //!
 //! **To replay a failure:** the seed is printed when [`run`] panics; with `GREENROOM_SEED` set to
 //! it, every run has that seed. What must not be used inside is whatever differs from run to
-//! run: OS threads, the real clock, the order of a `HashMap`.
+//! run: OS threads, the real clock, the order of a `HashMap`; nor should another thread start a
+//! process meanwhile, whose copies of our descriptors keep them open until its exec.
 //!
 //! # Examples
 //! ```

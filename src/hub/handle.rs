@@ -94,6 +94,24 @@ pub fn stats() -> Stats {
     with_hub(|hub| hub.map(|hub| hub.stats()).unwrap_or_default())
 }
 
+/// Has this thread's hub look, whenever a greenlet ends, how deep it has used its stack: the
+/// deepest is [`Stats::stack_high_water`]. Helps to choose a
+/// [stack size](crate::Builder::stack_size). Costs a system call per greenlet, so it is off
+/// until asked for. A stack that is used again shows the depth of all its uses.
+///
+/// # Examples
+/// ```
+/// use greenroom::hub;
+/// let greenlet = greenroom::spawn(|| std::hint::black_box([1u8; 20_000]).len());
+/// hub::stack_census(true);
+/// greenlet.join().unwrap();
+/// hub::stack_census(false);
+/// assert!(hub::stats().stack_high_water >= 20_000);
+/// ```
+pub fn stack_census(on: bool) {
+    with_hub(|hub| hub.map(|hub| hub.counters.census.set(on)));
+}
+
 /// One line for each greenlet of this thread's hub: its id, its name, what it waits for and for
 /// how long, and where it was spawned.
 ///

@@ -48,7 +48,7 @@ use std::thread;
 
 pub(crate) use current::{current_hub, run_on_fresh_hub, with_hub};
 pub use events::{Event, Subscription, subscribe};
-pub use handle::{HubHandle, current, dump, stats, try_current, wait_idle};
+pub use handle::{HubHandle, current, dump, stack_census, stats, try_current, wait_idle};
 pub(crate) use remote::{Message, Shared};
 pub use stats::Stats;
 pub(crate) use stuck::Help;

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::Ordering;
 
 use super::Hub;
+use crate::stack::Stack;
 
 /// What a hub has and what it has done. Counts, unless said otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,13 @@ pub struct Stats {
     pub stacks_pooled: usize,
     /// Bytes of address space reserved for stacks, used or not.
     pub stack_bytes_reserved: usize,
+    /// Lines of /proc/self/maps that the stacks take.
+    pub stack_maps: usize,
+    /// How stacks are guarded: `madvise`, `userfaultfd` or `mprotect`.
+    pub stack_guard: &'static str,
+    /// The deepest that a greenlet of this hub has used its stack, in bytes, rounded up to pages:
+    /// counted while [`stack_census`](crate::hub::stack_census) is on, of those that have ended.
+    pub stack_high_water: usize,
     /// Greenlets spawned since the hub was made.
     pub spawned: u64,
     /// Switches into greenlets since the hub was made.
@@ -59,6 +67,19 @@ pub(crate) struct Counters {
     pub(crate) switches: Counter,
     pub(crate) polls: Counter,
     pub(crate) sleeps: Counter,
+    /// The stack census: is it on, and the most that it has seen.
+    pub(crate) census: Cell<bool>,
+    pub(crate) high_water: Cell<usize>,
+}
+
+impl Counters {
+    /// Notes how deep a stack was used; costs a system call, so only if somebody asked for it.
+    pub(super) fn note_depth(&self, stack: &Stack) {
+        if self.census.get() {
+            self.high_water
+                .set(self.high_water.get().max(stack.high_water()));
+        }
+    }
 }
 
 impl Hub {
@@ -74,6 +95,9 @@ impl Hub {
             stacks_live: stacks.live,
             stacks_pooled: stacks.pooled,
             stack_bytes_reserved: stacks.bytes_reserved,
+            stack_maps: stacks.slabs,
+            stack_guard: stacks.guard.name(),
+            stack_high_water: self.counters.high_water.get(),
             spawned: self.counters.spawned.get(),
             switches: self.counters.switches.get(),
             polls: self.counters.polls.get(),

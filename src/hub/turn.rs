@@ -132,6 +132,7 @@ impl Hub {
         let task = task.get();
         task.local().state.set(State::Done);
         let stack = switch::retire(task);
+        self.counters.note_depth(&stack);
         self.stacks.borrow_mut().give(stack);
         let slot = task.slot().expect("what has run was launched");
         let counted = self.tasks.borrow_mut().remove(slot);

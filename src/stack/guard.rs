@@ -27,6 +27,17 @@ pub(crate) enum GuardKind {
     Mprotect,
 }
 
+impl GuardKind {
+    /// The system call behind it, for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            GuardKind::Install => "madvise",
+            GuardKind::Poison => "userfaultfd",
+            GuardKind::Mprotect => "mprotect",
+        }
+    }
+}
+
 /// Maps a guard by mprotect adds: itself, and the stack that it cuts off from its neighbour.
 const MAPS_PER_GUARD: usize = 2;
 

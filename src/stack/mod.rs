@@ -46,15 +46,7 @@ mod tests;
 #[cfg(test)]
 mod tests_overflow;
 
-#[allow(unused_imports, reason = "the census names the kind")]
-pub(crate) use guard::GuardKind;
-#[allow(unused_imports, reason = "the hub's stats name the type")]
-pub(crate) use pool::{Pool, PoolStats};
-#[allow(
-    unused_imports,
-    unreachable_pub,
-    reason = "the crate root exports them again"
-)]
+pub(crate) use pool::Pool;
 pub use size::{default_stack_size, set_default_stack_size};
 
 /// What the switch needs its stack pointer aligned to, on x86_64 and aarch64 (both psABIs: 16).

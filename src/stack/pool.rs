@@ -65,8 +65,6 @@ pub(crate) struct PoolStats {
     pub(crate) live: usize,
     /// Stacks given back, waiting to be taken again.
     pub(crate) pooled: usize,
-    /// Slots of all slabs, those never handed out included.
-    pub(crate) slots: usize,
     /// Address space of all slabs; how much of it is memory only the kernel knows.
     pub(crate) bytes_reserved: usize,
     /// Mappings.
@@ -145,7 +143,6 @@ impl Pool {
         PoolStats {
             live: fresh - pooled,
             pooled,
-            slots: self.slabs.iter().map(Slab::slots).sum(),
             bytes_reserved: self.slabs.iter().map(Slab::bytes).sum(),
             slabs: self.slabs.len(),
             guard: guard::kind(),
