@@ -199,7 +199,7 @@ pub fn random(limit: u64) -> u64 {
 /// ```
 /// use std::time::Duration;
 /// let trace = |seed| greenroom::sim::run(seed, || {
-///     let naps = (0..4).map(|n| greenroom::spawn(move || greenroom::sleep(Duration::from_secs(n))));
+///     let naps = (0..9).map(|n| greenroom::spawn(move || greenroom::sleep(Duration::from_secs(n))));
 ///     greenroom::joinall(naps.collect::<Vec<_>>());
 ///     greenroom::sim::trace()
 /// });

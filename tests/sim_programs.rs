@@ -177,10 +177,8 @@ fn workers_pull_jobs() {
         let done = Rc::new(RefCell::new(Vec::new()));
         let (todo, results) = (jobs.clone(), done.clone());
         let dispatcher = serve("10.0.0.1:99", move |mut stream| {
-            while let Some(job) = {
-                let next = todo.borrow_mut().pop_front();
-                next
-            } {
+            let next = || todo.borrow_mut().pop_front();
+            while let Some(job) = next() {
                 let mut answer = [0; 2];
                 let asked = stream.write_all(&[job, !job]);
                 match asked.and_then(|()| stream.read_exact(&mut answer)) {
