@@ -2,16 +2,18 @@
 //!
 //! What each catches when `src` is broken on purpose (tried, and restored):
 //! * `Turn::drop` does not wake the next waiter: `readers_of_one_stream_share_it`.
-//! * `Registry::short_transfer` ignores `closing`: nothing here, the end of a stream is seen by
-//!   `bytes_and_ends_of_streams_arrive` and by the model in `src/poller/registry/tests.rs`.
-//! * `fire_timers` before `collect`: `timeouts_that_race_with_data`.
-//! * a transfer that reports fewer bytes than it moved: `echo`, `proxy_chain`.
+//! * `Registry::short_transfer` ignores `closing`: `proxy_chain`,
+//!   `readers_of_one_stream_share_it`.
+//! * `Registry::exhausted` clears both directions: `proxy_chain`.
+//! * a short write or read counts as "no more to have": `workers_pull_jobs`,
+//!   `readers_of_one_stream_share_it`.
+//! * `park_task` does not cancel its timer: nearly all, by the leak check.
 mod sim_support;
 
 use greenroom::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use greenroom::sim::{self, Faults};
 use greenroom::{joinall, killall, sleep, spawn, spawn_local, with_timeout};
-use sim_support::{Shared, bytes, checksum, each_seed, ms};
+use sim_support::{Seen, Shared, bytes, checksum, each_seed, ms};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -107,6 +109,7 @@ fn check(sent: &[u8], got: &[u8], ended: io::Result<()>) {
 
 #[test]
 fn echo() {
+    let seen = Seen::default();
     each_seed(|| {
         let (read, written) = (Shared::default(), Shared::default());
         let counters = (read.clone(), written.clone());
@@ -118,15 +121,21 @@ fn echo() {
             spawn(move || {
                 let sent = bytes(sim::seed() + n, 200 + sim::random(3000) as usize);
                 let (got, ended) = converse(dial("10.0.0.1:7"), sent.clone());
+                let complete = ended.is_ok();
                 check(&sent, &got, ended);
-                got.len() as u64
+                (got.len() as u64, complete)
             })
         });
         let clients: Vec<_> = clients.collect();
-        let got: u64 = joinall(clients).into_iter().map(Result::unwrap).sum();
+        let results: Vec<_> = joinall(clients).into_iter().map(Result::unwrap).collect();
+        for (_, complete) in &results {
+            seen.note(if *complete { "complete" } else { "reset" });
+        }
+        let got: u64 = results.iter().map(|(got, _)| got).sum();
         assert!(got <= written.get() && written.get() <= read.get());
         killall([&server], None);
     });
+    seen.expect(&["complete", "reset"]);
 }
 
 #[test]
@@ -220,6 +229,7 @@ fn workers_pull_jobs() {
 #[test]
 fn timeouts_that_race_with_data() {
     const ROUNDS: u64 = 20;
+    let seen = Seen::default();
     each_seed(|| {
         let listener = TcpListener::bind("10.0.0.1:1").unwrap();
         let mut near = TcpStream::connect("10.0.0.1:1").unwrap();
@@ -249,8 +259,12 @@ fn timeouts_that_race_with_data() {
                 Ok(read) => {
                     read.unwrap();
                     got.push(byte[0]);
+                    seen.note("data");
                 }
-                Err(_) => assert_eq!(byte, [0], "a timeout took a byte with it"),
+                Err(_) => {
+                    assert_eq!(byte, [0], "a timeout took a byte with it");
+                    seen.note("elapsed");
+                }
             }
             let now = (greenroom::now() - begin).as_millis() as u64;
             assert!(now <= waited_to + limit, "later than the limit");
@@ -264,6 +278,7 @@ fn timeouts_that_race_with_data() {
         assert_eq!(got, (0..ROUNDS as u8).collect::<Vec<_>>());
         writer.join().unwrap();
     });
+    seen.expect(&["data", "elapsed"]);
 }
 
 /// A read timeout of the socket that is due in the very turn in which the data comes.
@@ -295,6 +310,7 @@ fn input_wins_over_a_timeout_in_the_same_turn() {
 /// forgotten, and whoever is killed while it waits passes its turn on.
 #[test]
 fn readers_of_one_stream_share_it() {
+    let seen = Seen::default();
     each_seed(|| {
         let listener = TcpListener::bind("10.0.0.1:1").unwrap();
         let mut near = TcpStream::connect("10.0.0.1:1").unwrap();
@@ -329,12 +345,17 @@ fn readers_of_one_stream_share_it() {
         }
         drop(near);
         for reader in readers {
-            assert!(reader.join().map_or_else(|end| end.is_killed(), |()| true));
+            match reader.join() {
+                Ok(()) => seen.note("end"),
+                Err(end) if end.is_killed() => seen.note("killed"),
+                Err(end) => panic!("{end}"),
+            }
         }
         let mut got = got.take();
         got.sort_unstable();
         assert_eq!(got, sent);
     });
+    seen.expect(&["end", "killed"]);
 }
 
 /// Questions over UDP with loss, asked until they are answered.

@@ -16,6 +16,8 @@
 //!   On the way in the descriptor's blocking mode and timeouts are remembered, on the way out
 //!   they are given back. With `dup` (so also with `try_clone`) two descriptors share one
 //!   blocking mode, by the kernel's rules: give away a socket and its clones together.
+//! * **Simulations.** Inside [`sim::run`](crate::sim::run) the same types make up a network of
+//!   their own, with faults if wanted, and touch no interface.
 //! * **Lookups.** Host names are resolved off the hub's thread; literal addresses never are.
 //!
 //! [`OwnedFd`]: std::os::fd::OwnedFd

@@ -3,13 +3,19 @@
 
 use greenroom::hub;
 use greenroom::sim;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Seeds that each program is run with.
-pub(crate) const SEEDS: u64 = 1000;
+/// Seeds that each program is run with; more for a soak.
+pub(crate) fn seeds() -> u64 {
+    let wanted = std::env::var("GREENROOM_SEEDS").ok();
+    wanted.map_or(1000, |text| {
+        text.parse().expect("GREENROOM_SEEDS is a number")
+    })
+}
 
 pub(crate) fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -17,7 +23,7 @@ pub(crate) fn ms(count: u64) -> Duration {
 
 /// Runs `program` with many seeds. Each run must leave nothing behind.
 pub(crate) fn each_seed(program: impl Fn()) {
-    for seed in 0..SEEDS {
+    for seed in 0..seeds() {
         sim::run(seed, || {
             program();
             assert_nothing_is_left();
@@ -97,3 +103,23 @@ impl Drop for Counted {
 
 /// A number that greenlets of one simulation share.
 pub(crate) type Shared = Rc<Cell<u64>>;
+
+/// What has been seen with any seed: a test that never meets the rare case shows nothing.
+#[derive(Clone, Default)]
+pub(crate) struct Seen(Rc<RefCell<BTreeSet<&'static str>>>);
+
+impl Seen {
+    pub(crate) fn note(&self, what: &'static str) {
+        self.0.borrow_mut().insert(what);
+    }
+
+    /// Not when one failure is replayed: that is one seed only.
+    #[track_caller]
+    pub(crate) fn expect(&self, all: &[&'static str]) {
+        if std::env::var_os("GREENROOM_SEED").is_none() {
+            let seen = self.0.borrow();
+            let missed: Vec<_> = all.iter().filter(|what| !seen.contains(**what)).collect();
+            assert!(missed.is_empty(), "no seed has shown: {missed:?}");
+        }
+    }
+}

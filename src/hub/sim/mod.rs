@@ -17,6 +17,7 @@ mod socket;
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 pub use faults::Faults;
@@ -27,7 +28,6 @@ pub(crate) use socket::Socket;
 use super::{Hub, TaskPtr, with_hub};
 use crate::poller::Interest;
 use crate::sys::clock;
-use std::sync::atomic::Ordering;
 
 /// Where a hub gets its time and its luck from.
 #[derive(Debug)]
@@ -168,11 +168,12 @@ impl Sim {
         self.strike.set(Some((park, strike)));
     }
 
-    /// Is a connect to be refused, or a datagram to be lost?
+    /// Is a connect to be refused?
     pub(crate) fn refuses(&self) -> bool {
         self.random.happens(self.faults.get().refuse)
     }
 
+    /// Is a datagram to be lost?
     pub(super) fn loses(&self) -> bool {
         self.random.happens(self.faults.get().lose)
     }
