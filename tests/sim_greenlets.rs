@@ -60,7 +60,7 @@ fn kills_at_random_moments() {
                 }
             }));
             let own = census.one();
-            victims.push(spawn_later(ms(n), move || {
+            victims.push(spawn_later(ms(n * sim::random(600)), move || {
                 let _own = own;
                 while (&near).write_all(&[1; 20_000]).is_ok() {}
             }));
