@@ -18,6 +18,10 @@ struct Args {
     fast: bool,
 }
 
+#[allow(
+    clippy::disallowed_names,
+    reason = "the names of the program that it re-tells"
+)]
 fn main() {
     let second = Duration::from_secs(1) / if Args::parse().fast { 20 } else { 1 };
 

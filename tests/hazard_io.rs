@@ -569,7 +569,7 @@ fn no_byte_is_lost_when_readers_are_killed_at_any_moment() {
                 }
             });
             (0..random % 4).for_each(|_| yield_now());
-            if random % 3 == 0 {
+            if random.is_multiple_of(3) {
                 sleep(Duration::from_micros(random % 50));
             }
             reads.kill();

@@ -3,7 +3,10 @@
 //! What each catches when `src` is broken on purpose (tried, and restored):
 //! * `park_task` does not cancel its timer: `kills_at_random_moments` and others, by the leak
 //!   check.
-//! * `kill` does not wake: `killall_counts_who_withstands`.
+//! * `kill` does not wake, or strikes once only: `killall_counts_who_withstands`.
+//! * a sleep that believes its first wake: `nested_timeouts_end_where_they_belong`.
+//! * `iwait` takes the last that came: `waits_return_what_a_model_says`.
+//! * the timer of a late start outlives a kill: `kills_at_random_moments`.
 mod sim_support;
 
 use greenroom::net::{TcpListener, TcpStream};
@@ -15,6 +18,7 @@ use greenroom::{
 use sim_support::{Census, Seen, Shared, each_seed, ms};
 use std::cell::RefCell;
 use std::io::{Read, Write};
+use std::panic;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -108,7 +112,7 @@ fn waits_return_what_a_model_says() {
                     sleep(ms(length));
                     if length % 20 == 0 {
                         // As a panic does, without its noise.
-                        std::panic::resume_unwind(Box::new("every other one panics"));
+                        panic::resume_unwind(Box::new("every other one panics"));
                     }
                     length
                 })
@@ -197,6 +201,9 @@ fn killall_counts_who_withstands() {
                     let _own = own;
                     if length > 0 {
                         shield(|| sleep(ms(length)));
+                    } else {
+                        // One who swallows the kill meets it again.
+                        let _ = panic::catch_unwind(|| sleep(ms(100_000)));
                     }
                     sleep(ms(100_000));
                 })

@@ -7,6 +7,7 @@
 //! * `Registry::exhausted` clears both directions: `proxy_chain`.
 //! * a short write or read counts as "no more to have": `workers_pull_jobs`,
 //!   `readers_of_one_stream_share_it`.
+//! * timers fire without a look at the descriptors: `input_wins_over_a_timeout_in_the_same_turn`.
 //! * `park_task` does not cancel its timer: nearly all, by the leak check.
 mod sim_support;
 

@@ -44,6 +44,7 @@ impl Key {
 enum Waiters<W> {
     None,
     One(W),
+    #[allow(clippy::box_collection, reason = "keeps a slot within one cache line")]
     Many(Box<VecDeque<W>>),
 }
 

@@ -320,6 +320,28 @@ impl<S> Deref for AsStd<'_, S> {
     }
 }
 
+/// The timeouts that the kernel has for a socket, (read, write); none for what is no socket.
+pub(crate) fn timeouts(fd: BorrowedFd<'_>) -> (Option<Duration>, Option<Duration>) {
+    let socket = as_std::<std::net::TcpStream>(fd);
+    (
+        socket.read_timeout().unwrap_or(None),
+        socket.write_timeout().unwrap_or(None),
+    )
+}
+
+/// Gives the kernel the timeouts of a socket; nothing happens to what is no socket.
+pub(crate) fn set_timeouts(fd: BorrowedFd<'_>, read: Option<Duration>, write: Option<Duration>) {
+    let socket = as_std::<std::net::TcpStream>(fd);
+    for (limit, result) in [
+        (read, socket.set_read_timeout(read)),
+        (write, socket.set_write_timeout(write)),
+    ] {
+        if let (Some(limit), Err(error)) = (limit, result) {
+            log::debug!("greenroom: {fd:?} does not keep its timeout of {limit:?}: {error}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,27 +391,5 @@ mod tests {
         };
         assert_ne!(mode & libc::O_NONBLOCK, 0);
         assert_ne!(flags & libc::FD_CLOEXEC, 0);
-    }
-}
-
-/// The timeouts that the kernel has for a socket, (read, write); none for what is no socket.
-pub(crate) fn timeouts(fd: BorrowedFd<'_>) -> (Option<Duration>, Option<Duration>) {
-    let socket = as_std::<std::net::TcpStream>(fd);
-    (
-        socket.read_timeout().unwrap_or(None),
-        socket.write_timeout().unwrap_or(None),
-    )
-}
-
-/// Gives the kernel the timeouts of a socket; nothing happens to what is no socket.
-pub(crate) fn set_timeouts(fd: BorrowedFd<'_>, read: Option<Duration>, write: Option<Duration>) {
-    let socket = as_std::<std::net::TcpStream>(fd);
-    for (limit, result) in [
-        (read, socket.set_read_timeout(read)),
-        (write, socket.set_write_timeout(write)),
-    ] {
-        if let (Some(limit), Err(error)) = (limit, result) {
-            log::debug!("greenroom: {fd:?} does not keep its timeout of {limit:?}: {error}");
-        }
     }
 }
