@@ -95,6 +95,8 @@ pub(crate) struct Local {
     /// Index in the hub's table of tasks.
     pub(crate) slot: Cell<usize>,
     pub(crate) suspender: Cell<Option<Suspender>>,
+    /// An address near the top of the stack of a task that is suspended.
+    pub(crate) rests_at: Cell<*const u8>,
     pub(crate) coroutine: UnsafeCell<Option<Coroutine>>,
     /// The earliest deadline of the frames that may be delivered; `u64::MAX` for none.
     pub(crate) alarm: Cell<u64>,
@@ -194,6 +196,7 @@ impl Task {
             start_timer: Cell::new(None),
             slot: Cell::new(usize::MAX),
             suspender: Cell::new(None),
+            rests_at: Cell::new(ptr::null()),
             coroutine: UnsafeCell::new(None),
             alarm: Cell::new(u64::MAX),
             frames: Cell::new(ptr::null()),
