@@ -24,7 +24,7 @@ fn kills(count: u64) -> Duration {
 }
 
 fn kill_batch() -> Duration {
-    let park = || greenroom::spawn(|| greenroom::thread::park());
+    let park = || greenroom::spawn(greenroom::thread::park);
     let greenlets: Vec<_> = (0..BATCH).map(|_| park()).collect();
     greenroom::yield_now();
     let time = cpu(|| assert_eq!(greenroom::killall(&greenlets, None), 0));

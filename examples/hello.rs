@@ -18,6 +18,7 @@ struct Args {
     fast: bool,
 }
 
+#[allow(clippy::disallowed_names, reason = "foo and bar are whom this program is about")]
 fn main() {
     let second = Duration::from_secs(1) / if Args::parse().fast { 20 } else { 1 };
 
