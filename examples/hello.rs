@@ -18,7 +18,10 @@ struct Args {
     fast: bool,
 }
 
-#[allow(clippy::disallowed_names, reason = "foo and bar are whom this program is about")]
+#[allow(
+    clippy::disallowed_names,
+    reason = "foo and bar are whom this program is about"
+)]
 fn main() {
     let second = Duration::from_secs(1) / if Args::parse().fast { 20 } else { 1 };
 

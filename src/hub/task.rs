@@ -122,23 +122,26 @@ pub(crate) enum Exit {
 struct Exits {
     next_id: u64,
     first: Option<(u64, Exit)>,
-    others: VecDeque<(u64, Exit)>,
+    /// Boxed, since every task has the place for it and few have more than one.
+    others: Option<Box<VecDeque<(u64, Exit)>>>,
 }
 
 impl Exits {
     fn push(&mut self, exit: Exit) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
-        if self.first.is_none() && self.others.is_empty() {
+        if self.is_empty() {
             self.first = Some((id, exit));
         } else {
-            self.others.push_back((id, exit));
+            let others = self.others.get_or_insert_default();
+            others.push_back((id, exit));
         }
         id
     }
 
     fn pop(&mut self) -> Option<Exit> {
-        let next = self.first.take().or_else(|| self.others.pop_front());
+        let others = self.others.as_mut();
+        let next = self.first.take().or_else(|| others?.pop_front());
         next.map(|(_, exit)| exit)
     }
 
@@ -146,12 +149,15 @@ impl Exits {
         if self.first.take_if(|(other, _)| *other == id).is_some() {
             return true;
         }
-        let position = self.others.iter().position(|(other, _)| *other == id);
-        position.is_some_and(|position| self.others.remove(position).is_some())
+        let Some(others) = &mut self.others else {
+            return false;
+        };
+        let position = others.iter().position(|(other, _)| *other == id);
+        position.is_some_and(|position| others.remove(position).is_some())
     }
 
     fn is_empty(&self) -> bool {
-        self.first.is_none() && self.others.is_empty()
+        self.first.is_none() && self.others.as_ref().is_none_or(|others| others.is_empty())
     }
 }
 
