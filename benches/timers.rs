@@ -19,7 +19,7 @@ const SMALL_STACK: usize = 64 * 1024;
 
 fn main() -> ExitCode {
     let mut bench = Bench::start();
-    let claim = Claim::new("with_timeout(1 h, || ()) : bare syscall", 0.25, 0.1);
+    let claim = Claim::new("with_timeout(1 h, nothing) : bare syscall", 0.25, 0.1);
     bench.compare(claim, &mut empty_timeouts, &mut bare_syscalls);
     let claim = Claim::new("yield in with_timeout - yield : bare syscall", 0.25, 0.1);
     bench.compare(claim, &mut yields, &mut bare_syscalls);
