@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let mut bench = Bench::start();
     let number = bench.size(100_000, 1000);
     let stdout = mute_stdout().expect("/dev/null is there");
-    let spawn_parked = || greenroom::Builder::new().spawn(|| work_and_park());
+    let spawn_parked = || greenroom::Builder::new().spawn(work_and_park);
     // What is made once and for all (the hub, buffers of stdout) is not counted.
     spawn_parked().expect("a stack");
     greenroom::yield_now();

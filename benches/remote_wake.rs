@@ -97,7 +97,8 @@ fn sleeping(bench: &mut Bench) {
         let smoke = bench.smoke;
         move || {
             let (mut partner, mut channels) = (Partner::start(), Channels::start());
-            (partner.round_trips(1), channels.round_trips(1));
+            partner.round_trips(1);
+            channels.round_trips(1);
             let before = greenroom::hub::stats();
             // The bench itself belongs to main; a small loop of the same shape does here.
             let rounds = if smoke { 2 } else { 41 };

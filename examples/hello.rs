@@ -20,7 +20,7 @@ struct Args {
 
 #[allow(
     clippy::disallowed_names,
-    reason = "the names of the program that it re-tells"
+    reason = "foo and bar are whom this program is about"
 )]
 fn main() {
     let second = Duration::from_secs(1) / if Args::parse().fast { 20 } else { 1 };

@@ -120,11 +120,11 @@ pub(crate) struct Local {
     pub(crate) suspender: Cell<Option<Suspender>>,
     /// Who waits here, on the same hub, for the end: the first of them, without a lock.
     pub(crate) joiner: Cell<Option<TaskPtr>>,
+    /// An address near the top of the stack of a task that is suspended.
+    pub(crate) rests_at: Cell<*const u8>,
     /// The earliest deadline of the frames that may be delivered; `u64::MAX` for none.
     pub(crate) alarm: Cell<u64>,
     pub(crate) frames: Cell<*const Frame>,
-    /// Where on its stack it was suspended, for prefetching.
-    pub(crate) frame: Cell<*const u8>,
     pub(crate) coroutine: UnsafeCell<Option<Coroutine>>,
     /// The timer that is to start it, if it is to start late.
     pub(crate) start_timer: Cell<Option<timer::Key>>,
@@ -162,23 +162,26 @@ pub(crate) enum Exit {
 struct Exits {
     next_id: u64,
     first: Option<(u64, Exit)>,
-    others: VecDeque<(u64, Exit)>,
+    /// Boxed, since every task has the place for it and few have more than one.
+    others: Option<Box<VecDeque<(u64, Exit)>>>,
 }
 
 impl Exits {
     fn push(&mut self, exit: Exit) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
-        if self.first.is_none() && self.others.is_empty() {
+        if self.is_empty() {
             self.first = Some((id, exit));
         } else {
-            self.others.push_back((id, exit));
+            let others = self.others.get_or_insert_default();
+            others.push_back((id, exit));
         }
         id
     }
 
     fn pop(&mut self) -> Option<Exit> {
-        let next = self.first.take().or_else(|| self.others.pop_front());
+        let others = self.others.as_mut();
+        let next = self.first.take().or_else(|| others?.pop_front());
         next.map(|(_, exit)| exit)
     }
 
@@ -186,12 +189,15 @@ impl Exits {
         if self.first.take_if(|(other, _)| *other == id).is_some() {
             return true;
         }
-        let position = self.others.iter().position(|(other, _)| *other == id);
-        position.is_some_and(|position| self.others.remove(position).is_some())
+        let Some(others) = &mut self.others else {
+            return false;
+        };
+        let position = others.iter().position(|(other, _)| *other == id);
+        position.is_some_and(|position| others.remove(position).is_some())
     }
 
     fn is_empty(&self) -> bool {
-        self.first.is_none() && self.others.is_empty()
+        self.first.is_none() && self.others.as_ref().is_none_or(|others| others.is_empty())
     }
 }
 
@@ -239,9 +245,9 @@ impl Task {
             why: Cell::new(Why::Start),
             since: Cell::new(0),
             start_timer: Cell::new(None),
-            frame: Cell::new(ptr::null()),
             suspender: Cell::new(None),
             joiner: Cell::new(None),
+            rests_at: Cell::new(ptr::null()),
             coroutine: UnsafeCell::new(None),
             alarm: Cell::new(u64::MAX),
             frames: Cell::new(ptr::null()),
