@@ -199,7 +199,8 @@ pub fn shield<T>(f: impl FnOnce() -> T) -> T {
 /// `extern "C"` functions.
 ///
 /// Inside, a kill or a timeout does not unwind: I/O fails with ECANCELED or ETIMEDOUT, a sleep
-/// and a [`park`](crate::thread::park) end early, all other waits go on. It is delivered at the first park after `f`.
+/// and a [`park`](crate::thread::park) end early, all other waits go on. It is delivered at the
+/// first park after `f`.
 ///
 /// # Examples
 /// ```

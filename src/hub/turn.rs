@@ -93,7 +93,7 @@ impl Hub {
         if resumes >= RESUMES_MAX {
             return true;
         }
-        let look = resumes % RESUMES_PER_CLOCK == 0 || turn.is_budget_spent();
+        let look = resumes.is_multiple_of(RESUMES_PER_CLOCK) || turn.is_budget_spent();
         look && self.fresh_now().saturating_sub(turn.polled_at.get()) >= BETWEEN_POLLS_MAX_NS
     }
 
