@@ -171,13 +171,10 @@ fn a_destructor_may_join_and_spawn_and_catch_while_it_unwinds() {
         own.set(Some(sibling));
         let greenlet = unwinds(move || {
             own.take().unwrap().join().unwrap();
-            assert_eq!(spawn(|| panicking()).join().unwrap(), false);
+            assert!(!spawn(panicking).join().unwrap());
             let sum: u32 = scope(|s| s.spawn(|| 7).join().unwrap());
             assert_eq!(sum, 7);
-            assert_eq!(
-                greenroom::run(|| spawn(|| panicking()).join().unwrap()),
-                false
-            );
+            assert!(!greenroom::run(|| spawn(panicking).join().unwrap()));
             count.add();
         });
         assert!(greenlet.join().unwrap_err().is_panic());
@@ -351,7 +348,7 @@ fn with_hook_that_parks(after_the_hub: bool) {
             });
             panic!("with a hook that parks");
         });
-        let innocent = spawn(|| panicking());
+        let innocent = spawn(panicking);
         assert!(panics.join().is_err());
         assert_eq!(seen.take(), Some(true));
         assert!(!innocent.join().unwrap());
@@ -417,7 +414,7 @@ fn a_hub_that_is_made_inside_a_panic_hook_disturbs_nothing() {
                     });
                     assert!(caught.is_err());
                     assert!(!panicking());
-                    assert!(!spawn(|| panicking()).join().unwrap());
+                    assert!(!spawn(panicking).join().unwrap());
                 }
             })
         });
