@@ -3,7 +3,9 @@ mod hazard_support;
 
 use greenroom::net::UdpSocket;
 use greenroom::{Builder, scope, sleep, spawn, spawn_local, thread, with_timeout, yield_now};
-use hazard_support::{Count, HOUR, OnDrop, PARKS, alone, alone_and_well, bounded, leak_free, ms};
+use hazard_support::{
+    Count, HOUR, OnDrop, PARKS, alone, alone_and_well, bounded, leak_free, leak_free_in_sim, ms,
+};
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
@@ -51,7 +53,7 @@ fn a_greenlet_does_not_see_that_another_one_unwinds() {
 
 #[test]
 fn a_mutex_is_poisoned_by_who_panics_and_by_nobody_else() {
-    leak_free("poison", || {
+    leak_free_in_sim("poison", || {
         let (innocent, guilty) = (Arc::new(Mutex::new(())), Arc::new(Mutex::new(())));
         let (theirs, sleeps) = (Arc::clone(&guilty), Cell::new(ms(4)));
         let panics = spawn_local(move || {
@@ -59,7 +61,7 @@ fn a_mutex_is_poisoned_by_who_panics_and_by_nobody_else() {
             let _parks = OnDrop(move || sleep(sleeps.get()));
             quiet_panic();
         });
-        yield_now();
+        sleep(Duration::from_micros(1));
         let theirs = Arc::clone(&innocent);
         let locks = spawn_local(move || {
             let _held = theirs.lock().unwrap();
@@ -225,7 +227,7 @@ fn no_way_out_of_a_scope_leaves_a_child_behind() {
         ("forgotten handles", || ()),
     ];
     for (name, way) in ways {
-        leak_free(name, || {
+        leak_free_in_sim(name, || {
             let mut borrowed = [0_u8; 64];
             let ended = Cell::new(0);
             let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
@@ -242,7 +244,7 @@ fn no_way_out_of_a_scope_leaves_a_child_behind() {
                             });
                             std::mem::forget(child);
                         }
-                        yield_now();
+                        sleep(Duration::from_micros(1));
                         way();
                     })
                 })
