@@ -3,7 +3,9 @@ mod hazard_support;
 
 use greenroom::net::UdpSocket;
 use greenroom::{Builder, scope, sleep, spawn, spawn_local, thread, with_timeout, yield_now};
-use hazard_support::{Count, HOUR, OnDrop, PARKS, alone, alone_and_well, bounded, leak_free, ms};
+use hazard_support::{
+    Count, HOUR, OnDrop, PARKS, alone, alone_and_well, bounded, leak_free, leak_free_in_sim, ms,
+};
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
@@ -51,7 +53,7 @@ fn a_greenlet_does_not_see_that_another_one_unwinds() {
 
 #[test]
 fn a_mutex_is_poisoned_by_who_panics_and_by_nobody_else() {
-    leak_free("poison", || {
+    leak_free_in_sim("poison", || {
         let (innocent, guilty) = (Arc::new(Mutex::new(())), Arc::new(Mutex::new(())));
         let (theirs, sleeps) = (Arc::clone(&guilty), Cell::new(ms(4)));
         let panics = spawn_local(move || {
@@ -59,7 +61,7 @@ fn a_mutex_is_poisoned_by_who_panics_and_by_nobody_else() {
             let _parks = OnDrop(move || sleep(sleeps.get()));
             quiet_panic();
         });
-        yield_now();
+        sleep(Duration::from_micros(1));
         let theirs = Arc::clone(&innocent);
         let locks = spawn_local(move || {
             let _held = theirs.lock().unwrap();
@@ -171,13 +173,10 @@ fn a_destructor_may_join_and_spawn_and_catch_while_it_unwinds() {
         own.set(Some(sibling));
         let greenlet = unwinds(move || {
             own.take().unwrap().join().unwrap();
-            assert_eq!(spawn(|| panicking()).join().unwrap(), false);
+            assert!(!spawn(panicking).join().unwrap());
             let sum: u32 = scope(|s| s.spawn(|| 7).join().unwrap());
             assert_eq!(sum, 7);
-            assert_eq!(
-                greenroom::run(|| spawn(|| panicking()).join().unwrap()),
-                false
-            );
+            assert!(!greenroom::run(|| spawn(panicking).join().unwrap()));
             count.add();
         });
         assert!(greenlet.join().unwrap_err().is_panic());
@@ -228,7 +227,7 @@ fn no_way_out_of_a_scope_leaves_a_child_behind() {
         ("forgotten handles", || ()),
     ];
     for (name, way) in ways {
-        leak_free(name, || {
+        leak_free_in_sim(name, || {
             let mut borrowed = [0_u8; 64];
             let ended = Cell::new(0);
             let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
@@ -245,7 +244,7 @@ fn no_way_out_of_a_scope_leaves_a_child_behind() {
                             });
                             std::mem::forget(child);
                         }
-                        yield_now();
+                        sleep(Duration::from_micros(1));
                         way();
                     })
                 })
@@ -351,7 +350,7 @@ fn with_hook_that_parks(after_the_hub: bool) {
             });
             panic!("with a hook that parks");
         });
-        let innocent = spawn(|| panicking());
+        let innocent = spawn(panicking);
         assert!(panics.join().is_err());
         assert_eq!(seen.take(), Some(true));
         assert!(!innocent.join().unwrap());
@@ -417,7 +416,7 @@ fn a_hub_that_is_made_inside_a_panic_hook_disturbs_nothing() {
                     });
                     assert!(caught.is_err());
                     assert!(!panicking());
-                    assert!(!spawn(|| panicking()).join().unwrap());
+                    assert!(!spawn(panicking).join().unwrap());
                 }
             })
         });

@@ -67,15 +67,24 @@ impl Held {
 /// Runs `f` on a hub of its own, at the end of which nothing may be left of it.
 #[track_caller]
 pub(crate) fn leak_free<T>(what: &str, f: impl FnOnce() -> T) -> T {
-    let (result, before, after) = greenroom::run(|| {
-        hub::try_current().unwrap();
-        let before = Held::now();
-        let result = f();
-        hub::wait_idle(Some(Duration::from_secs(10)));
-        (result, before, Held::now())
-    });
+    let (result, before, after) = greenroom::run(|| weighed(f));
     assert_eq!(before, after, "{what} has leaked");
     result
+}
+
+/// As [`leak_free`], in virtual time: for what depends on which of two moments comes first.
+#[track_caller]
+pub(crate) fn leak_free_in_sim<T>(what: &str, f: impl FnOnce() -> T) -> T {
+    let (result, before, after) = greenroom::sim::run(1, || weighed(f));
+    assert_eq!(before, after, "{what} has leaked");
+    result
+}
+
+fn weighed<T>(f: impl FnOnce() -> T) -> (T, Held, Held) {
+    let before = Held::now();
+    let result = f();
+    hub::wait_idle(Some(Duration::from_secs(10)));
+    (result, before, Held::now())
 }
 
 /// Counts its drops.
