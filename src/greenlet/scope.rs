@@ -16,7 +16,8 @@ use crate::cancel;
 use crate::hub::waker::Waker;
 use crate::hub::{Task, Why, with_hub};
 
-/// Spawns greenlets that may borrow from the scope's surroundings; see [`scope`].
+/// Spawns greenlets that may borrow from the scope's surroundings; see [`scope`], which hands it
+/// out.
 pub struct Scope<'scope, 'env: 'scope> {
     children: Rc<Children>,
     scope: PhantomData<&'scope mut &'scope ()>,
@@ -142,6 +143,10 @@ fn stand_still(children: &Children) -> ! {
 impl<'scope, 'env> Scope<'scope, 'env> {
     /// Spawns a greenlet that may borrow what outlives the scope.
     ///
+    /// Where there is no stack left for it, it is born finished, as with
+    /// [`spawn`](crate::spawn()); [`Builder::spawn_scoped`](crate::Builder::spawn_scoped) says so
+    /// at once.
+    ///
     /// # Examples
     /// See [`scope`].
     ///
@@ -233,8 +238,11 @@ impl<'scope, T> ScopedGreenlet<'scope, T> {
     /// When the greenlet panicked (the scope itself then does not panic for it any more), was
     /// killed, or could not be started.
     ///
+    /// # Panics
+    /// As [`Greenlet::join`].
+    ///
     /// # Parks
-    /// Until the greenlet has finished.
+    /// Until the greenlet has finished. A kill or a timeout of the caller unwinds from here.
     pub fn join(self) -> Result<T, JoinError> {
         let result = self.greenlet.join();
         if result.as_ref().is_err_and(|error| !error.is_killed()) {
@@ -243,7 +251,7 @@ impl<'scope, T> ScopedGreenlet<'scope, T> {
         result
     }
 
-    /// As [`Greenlet::kill`].
+    /// As [`Greenlet::kill`]. The scope does not panic for a greenlet that was killed.
     pub fn kill(&self) {
         self.greenlet.kill();
     }
