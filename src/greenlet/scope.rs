@@ -216,7 +216,18 @@ impl fmt::Debug for Scope<'_, '_> {
     }
 }
 
-/// A greenlet of a [`scope`], and the right to its result.
+/// A greenlet of a [`scope`], and the right to its result. Dropping it changes nothing: the scope
+/// waits for the greenlet all the same.
+///
+/// # Examples
+/// ```
+/// let words = ["one", "three"];
+/// greenroom::scope(|s| {
+///     let counter = s.spawn(|| words.iter().map(|word| word.len()).sum::<usize>());
+///     assert!(!counter.is_finished(), "it first runs when we park");
+///     assert_eq!(counter.join().unwrap(), 8);
+/// });
+/// ```
 pub struct ScopedGreenlet<'scope, T> {
     greenlet: Greenlet<T>,
     children: Rc<Children>,

@@ -65,6 +65,17 @@ pub fn killall<'a, T: 'a>(
 
 /// What can be waited for with [`wait`] and [`iwait`]: greenlets, by any of their handles, whose
 /// end it is that is waited for. Only this crate implements it.
+///
+/// # Examples
+/// ```
+/// use greenroom::{Waitable, spawn, wait};
+/// use std::time::Duration;
+///
+/// fn in_time<W: Waitable>(objects: &[W]) -> bool {
+///     wait(objects).timeout(Duration::from_secs(5)).ready().len() == objects.len()
+/// }
+/// assert!(in_time(&[spawn(|| ()), spawn(|| ())]));
+/// ```
 pub trait Waitable: sealed::Subscribe {}
 
 pub(crate) mod sealed {
@@ -322,7 +333,7 @@ pub fn wait<'a, W: Waitable + ?Sized>(objects: impl IntoIterator<Item = &'a W>) 
     Wait(iwait(objects))
 }
 
-/// A wait to be begun with [`ready`](Wait::ready).
+/// A wait to be begun with [`ready`](Wait::ready); made by [`wait`], where an example is.
 #[must_use = "nothing is waited for until `ready` is called"]
 #[derive(Debug)]
 pub struct Wait<'a, W: ?Sized>(IWait<'a, W>);

@@ -13,6 +13,14 @@ use crate::sys::clock;
 ///
 /// As long as a handle exists, its hub waits for work from other threads instead of declaring
 /// that an operation would block forever.
+///
+/// # Examples
+/// ```
+/// let hub = std::thread::spawn(greenroom::hub::current).join().unwrap();
+/// assert!(hub.is_closed(), "its OS thread has ended");
+/// let lost = hub.spawn(|| ()).join().unwrap_err();
+/// assert!(lost.not_started_because().is_some());
+/// ```
 pub struct HubHandle {
     pub(crate) shared: Arc<Shared>,
 }

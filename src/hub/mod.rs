@@ -9,6 +9,7 @@
 //! | wait until all other greenlets have ended | [`wait_idle`] |
 //! | see what each greenlet waits for | [`dump`] |
 //! | count greenlets, timers, stacks, switches | [`stats`] |
+//! | be told of each spawn, switch and end | [`subscribe`] |
 //!
 //! # Examples
 //! A second hub, on an OS thread of its own, runs what it is sent until its root is unparked:
