@@ -109,6 +109,8 @@ pub fn stats() -> Stats {
 /// [stack size](crate::Builder::stack_size). Costs a system call per greenlet, so it is off
 /// until asked for. A stack that is used again shows the depth of all its uses.
 ///
+/// Does nothing on a thread that has no hub yet: to be called after the first spawn.
+///
 /// # Examples
 /// ```
 /// use greenroom::hub;

@@ -9,6 +9,7 @@
 //! | wait until all other greenlets have ended | [`wait_idle`] |
 //! | see what each greenlet waits for | [`dump`] |
 //! | count greenlets, timers, stacks, switches | [`stats`] |
+//! | see how deep stacks are used | [`stack_census`] |
 //! | be told of each spawn, switch and end | [`subscribe`] |
 //!
 //! # Examples
