@@ -1,9 +1,9 @@
 //! Green threads for Linux: **write blocking code, run a million of it.**
 //!
-//! A *greenlet* is a thread that costs a page of memory and a few nanoseconds to switch to. It
-//! has a stack of its own and runs straight-line code; where that code would block, it parks and
-//! others run. One *hub* per OS thread schedules them; it is made when it is first needed, and
-//! `main` needs no attribute.
+//! A *greenlet* is a thread that costs little more than a page of memory, and is switched to
+//! without a system call. It has a stack of its own and runs straight-line code; where that code
+//! would block, it parks and others run. One *hub* per OS thread schedules them; it is made when
+//! it is first needed, and `main` needs no attribute.
 //!
 //! ```
 //! use greenroom::net::{TcpListener, TcpStream};
@@ -28,6 +28,22 @@
 //! [`sleep()`], [`with_timeout`], [`killall`].
 //!
 //! Every function that may switch says so under *Parks*: when, what wakes it, what a kill does.
+//! One without that section never switches.
+//!
+//! What one must know before one builds on it:
+//!
+//! * **A std lock held across a park** blocks the OS thread as soon as another greenlet of the
+//!   thread wants it, and with it the one that is to release it. Release it before anything that
+//!   parks. So does every other wait of std's, `recv` of its channels for one: greenroom parks in
+//!   its own functions only.
+//! * **Greenlets never change their OS thread.** More cores are more hubs: see [`hub`].
+//! * **When `main` returns the process ends**, and parked greenlets with it, without their
+//!   destructors, as std's threads do. [`run()`] is the tidy way.
+//! * **A kill or a timeout unwinds** from where the greenlet waits, and destructors run; see
+//!   [`Greenlet::kill`], [`with_timeout`], [`shield`]. Where nothing can unwind (in builds with
+//!   `panic = "abort"`, below a [`foreign`] call) I/O fails with an errno instead.
+//! * **A stack has a fixed size**: see [`Builder::stack_size`] and [`default_stack_size`]. One
+//!   that overflows ends the process, with the name of the greenlet.
 
 #![deny(unsafe_code)]
 
@@ -56,6 +72,11 @@ mod sys;
 pub mod thread;
 mod threadpool;
 mod timer;
+
+/// The Rust in the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 pub use cancel::{Elapsed, foreign, is_cancellation, shield, with_timeout};
 pub use greenlet::{

@@ -1,5 +1,15 @@
-//! The names of `std::thread` over greenlets: to move code over, replace `std::thread` by
-//! `greenroom::thread`.
+//! Write threads as with `std::thread`, and get greenlets: to move code over, replace
+//! `std::thread` by `greenroom::thread`.
+//!
+//! What is different:
+//!
+//! * The error of a join is a [`JoinError`](crate::JoinError), since a greenlet can also be
+//!   killed. It has `downcast_ref`, as std's `Box<dyn Any>`; to hand the panic on there is
+//!   [`into_panic`](crate::JoinError::into_panic).
+//! * [`spawn`] does not panic for want of a resource: the join says so.
+//! * Greenlets of a [`scope`] share their OS thread, so what they borrow need not be `Sync`.
+//! * `thread_local!` is one value for all greenlets of an OS thread. Each greenlet has its own
+//!   with [`green_local!`](crate::green_local), whose [`LocalKey`] has `with` only.
 //!
 //! # Examples
 //! ```
@@ -23,5 +33,12 @@ pub use std::thread::{AccessError, available_parallelism, panicking};
 
 pub use crate::local::LocalKey;
 
-/// What a join gives: as `std::thread::Result`, with an error that tells a kill from a panic.
+/// What a join gives: as [`std::thread::Result`], with an error that tells a kill from a panic.
+///
+/// # Examples
+/// ```
+/// use greenroom::thread;
+/// let result: thread::Result<u8> = thread::spawn(|| 7).join();
+/// assert_eq!(result.unwrap(), 7);
+/// ```
 pub type Result<T> = std::result::Result<T, crate::greenlet::JoinError>;

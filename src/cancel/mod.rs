@@ -73,6 +73,19 @@ pub(crate) fn is_kill(payload: &(dyn Any + Send)) -> bool {
 }
 
 /// The time of a [`with_timeout`] was up before its work was done.
+///
+/// # Examples
+/// ```
+/// use std::{io, time::Duration};
+///
+/// fn nap() -> io::Result<()> {
+///     greenroom::with_timeout(Duration::from_millis(5), || {
+///         greenroom::sleep(Duration::from_secs(60));
+///     })?;
+///     Ok(())
+/// }
+/// assert_eq!(nap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed {
     limit: Duration,
@@ -169,7 +182,8 @@ fn within<T>(
 
 /// Runs `f` with no kill and no timeout delivered inside; they wait until it is over.
 ///
-/// A [`with_timeout`] that `f` itself begins does work.
+/// A [`with_timeout`] that `f` itself begins does work. Outside of greenlets there is nothing to
+/// hold off but timeouts.
 ///
 /// # Examples
 /// ```
@@ -200,7 +214,10 @@ pub fn shield<T>(f: impl FnOnce() -> T) -> T {
 ///
 /// Inside, a kill or a timeout does not unwind: I/O fails with ECANCELED or ETIMEDOUT, a sleep
 /// and a [`park`](crate::thread::park) end early, all other waits go on. It is delivered at the
-/// first park after `f`.
+/// first park after `f`. In builds with `panic = "abort"` all code is such code.
+///
+/// So `f` should take such an error for the end of its work. What goes on regardless no longer
+/// waits for anything: it only lets the others run at each try.
 ///
 /// # Examples
 /// ```

@@ -54,7 +54,7 @@ where
     spawn_planned(Plan::new(), f)
 }
 
-/// As [`spawn`], but first runs after `delay`. It can be killed before that.
+/// As [`spawn`], but first runs after `delay`. Killed before that, it never runs.
 ///
 /// # Examples
 /// ```
@@ -124,16 +124,16 @@ impl Builder {
         Builder::default()
     }
 
-    /// Names the greenlet, for panic messages and dumps.
+    /// Names the greenlet, for panic messages, dumps and the message of a stack overflow.
     pub fn name(mut self, name: String) -> Builder {
         self.name = Some(name);
         self
     }
 
-    /// Sets the size of the stack in bytes, guard included; it is rounded up to a size that
-    /// stacks are kept in. Memory is used only as the stack grows. The default is 256 KiB, or
-    /// 1 MiB in builds with debug assertions; see
-    /// [`set_default_stack_size`](crate::set_default_stack_size).
+    /// Sets the size of the stack in bytes, all of them usable: the guard comes on top, and the
+    /// size is rounded up to one that stacks are kept in. Memory is used only as the stack grows.
+    ///
+    /// Without it a stack has the [default size](crate::default_stack_size).
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = Some(bytes);
         self
@@ -175,6 +175,17 @@ impl Builder {
 
     /// As [`Scope::spawn`].
     ///
+    /// # Examples
+    /// ```
+    /// let text = String::from("borrowed");
+    /// let length = greenroom::scope(|s| {
+    ///     let builder = greenroom::Builder::new().name("counter".into());
+    ///     builder.spawn_scoped(s, || text.len()).map(|counter| counter.join().unwrap())
+    /// })?;
+    /// assert_eq!(length, 8);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`spawn`](Builder::spawn).
     ///
@@ -193,7 +204,15 @@ impl Builder {
         scope.launch(self.plan(), f)
     }
 
-    /// As [`HubHandle::spawn`].
+    /// As [`HubHandle::spawn`]: what is not to be had over there is told by
+    /// [`join`](Greenlet::join), not here.
+    ///
+    /// # Examples
+    /// ```
+    /// let here = greenroom::hub::current();
+    /// let greenlet = greenroom::Builder::new().name("sent".into()).spawn_on(&here, || 42);
+    /// assert_eq!(greenlet.join().unwrap(), 42);
+    /// ```
     ///
     /// # Parks
     /// Never.

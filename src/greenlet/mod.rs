@@ -33,8 +33,17 @@ use packet::Packet;
 
 /// A running greenlet, and the right to its result.
 ///
-/// Dropping it detaches the greenlet, which runs on; see [`join`](Greenlet::join) and
-/// [`kill`](Greenlet::kill).
+/// Made by [`spawn`](crate::spawn()) and its relatives. Dropping it detaches the greenlet, which
+/// runs on; see [`join`](Greenlet::join) and [`kill`](Greenlet::kill).
+///
+/// # Examples
+/// ```
+/// let greenlet = greenroom::Builder::new().name("adder".into()).spawn(|| 40 + 2)?;
+/// assert_eq!(greenlet.name(), Some("adder"));
+/// assert!(!greenlet.is_finished(), "it first runs when we park");
+/// assert_eq!(greenlet.join().unwrap(), 42);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Greenlet<T> {
     thread: GreenletRef,
     packet: Arc<Packet<T>>,
@@ -79,10 +88,14 @@ impl<T> Greenlet<T> {
     /// ```
     ///
     /// # Errors
-    /// The greenlet itself, still running, when the time was up first.
+    /// The greenlet itself, still running, when the time was up first. Inside of what was in time,
+    /// the errors of `join`.
+    ///
+    /// # Panics
+    /// As `join`, when `limit` is so long that it lies beyond the end of the clock.
     ///
     /// # Parks
-    /// As `join`.
+    /// As `join`, and no longer than `limit`. A kill or a timeout of the caller unwinds from here.
     pub fn join_timeout(self, limit: Duration) -> Result<Result<T, JoinError>, Greenlet<T>> {
         if wait_for_end(&self.thread.task, cancel::deadline_in(limit)) {
             Ok(self.take())
@@ -138,8 +151,11 @@ impl<T> Greenlet<T> {
         self.thread.name()
     }
 
-    /// Has `call` run in a greenlet of its own when this one has finished, however it did; at
-    /// once if it has. Several run in the order of linking.
+    /// Has `call` run in a greenlet of its own when this one has finished, however it did; if it
+    /// has already, that greenlet is spawned at once. Several run in the order of linking.
+    ///
+    /// It runs on the hub on which this greenlet has finished. A panic of `call` is told by the
+    /// panic hook and ends there.
     ///
     /// # Examples
     /// ```
@@ -251,7 +267,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Takes the arrangement back; false when it has run already.
+    /// Takes the arrangement back; false when it runs already, or has run.
     ///
     /// # Examples
     /// ```
@@ -268,6 +284,17 @@ impl Link {
 
 /// Names a greenlet: its id, its name, and the right to [`unpark`](GreenletRef::unpark) it.
 /// Under the name `Thread` in [`greenroom::thread`](crate::thread).
+///
+/// Made by [`current`] and [`Greenlet::thread`]. May go to any thread. A clone, and what `current`
+/// gives, counts as somebody who could still wake the greenlet: see *Panics* of
+/// [`Greenlet::join`].
+///
+/// # Examples
+/// ```
+/// let greenlet = greenroom::spawn(|| greenroom::current().id());
+/// let name = greenlet.thread().clone();
+/// assert_eq!(greenlet.join().unwrap(), name.id());
+/// ```
 pub struct GreenletRef {
     task: Arc<Task>,
     /// Given out to users, so perhaps on another thread: see `Shared::handles`.
@@ -367,7 +394,8 @@ impl fmt::Display for GreenletRef {
     }
 }
 
-/// The greenlet that runs now; on the native stack of an OS thread, the thread's root.
+/// The greenlet that runs now; on the native stack of an OS thread, the thread's root, whose
+/// name is that of the thread.
 ///
 /// # Examples
 /// ```
@@ -409,7 +437,20 @@ impl HubHandle {
     }
 }
 
-/// Why there is no result of a greenlet.
+/// Why there is no result of a greenlet: it panicked, was killed, or could not be started.
+///
+/// # Examples
+/// ```
+/// let panicked = greenroom::spawn(|| panic!("oh")).join().unwrap_err();
+/// assert!(panicked.is_panic());
+/// assert_eq!(panicked.downcast_ref::<&str>(), Some(&"oh"));
+///
+/// let greenlet = greenroom::spawn(|| ());
+/// greenlet.kill();
+/// let killed = greenlet.join().unwrap_err();
+/// assert!(killed.is_killed());
+/// assert_eq!(killed.to_string(), "the greenlet was killed");
+/// ```
 pub struct JoinError(Failure);
 
 enum Failure {

@@ -16,7 +16,8 @@ use crate::cancel;
 use crate::hub::waker::Waker;
 use crate::hub::{Task, Why, with_hub};
 
-/// Spawns greenlets that may borrow from the scope's surroundings; see [`scope`].
+/// Spawns greenlets that may borrow from the scope's surroundings; see [`scope`], which hands it
+/// out.
 pub struct Scope<'scope, 'env: 'scope> {
     children: Rc<Children>,
     scope: PhantomData<&'scope mut &'scope ()>,
@@ -142,6 +143,10 @@ fn stand_still(children: &Children) -> ! {
 impl<'scope, 'env> Scope<'scope, 'env> {
     /// Spawns a greenlet that may borrow what outlives the scope.
     ///
+    /// Where there is no stack left for it, it is born finished, as with
+    /// [`spawn`](crate::spawn()); [`Builder::spawn_scoped`](crate::Builder::spawn_scoped) says so
+    /// at once.
+    ///
     /// # Examples
     /// See [`scope`].
     ///
@@ -211,7 +216,18 @@ impl fmt::Debug for Scope<'_, '_> {
     }
 }
 
-/// A greenlet of a [`scope`], and the right to its result.
+/// A greenlet of a [`scope`], and the right to its result. Dropping it changes nothing: the scope
+/// waits for the greenlet all the same.
+///
+/// # Examples
+/// ```
+/// let words = ["one", "three"];
+/// greenroom::scope(|s| {
+///     let counter = s.spawn(|| words.iter().map(|word| word.len()).sum::<usize>());
+///     assert!(!counter.is_finished(), "it first runs when we park");
+///     assert_eq!(counter.join().unwrap(), 8);
+/// });
+/// ```
 pub struct ScopedGreenlet<'scope, T> {
     greenlet: Greenlet<T>,
     children: Rc<Children>,
@@ -233,8 +249,11 @@ impl<'scope, T> ScopedGreenlet<'scope, T> {
     /// When the greenlet panicked (the scope itself then does not panic for it any more), was
     /// killed, or could not be started.
     ///
+    /// # Panics
+    /// As [`Greenlet::join`].
+    ///
     /// # Parks
-    /// Until the greenlet has finished.
+    /// Until the greenlet has finished. A kill or a timeout of the caller unwinds from here.
     pub fn join(self) -> Result<T, JoinError> {
         let result = self.greenlet.join();
         if result.as_ref().is_err_and(|error| !error.is_killed()) {
@@ -243,7 +262,7 @@ impl<'scope, T> ScopedGreenlet<'scope, T> {
         result
     }
 
-    /// As [`Greenlet::kill`].
+    /// As [`Greenlet::kill`]. The scope does not panic for a greenlet that was killed.
     pub fn kill(&self) {
         self.greenlet.kill();
     }

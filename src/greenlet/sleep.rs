@@ -23,7 +23,8 @@ const TEARDOWN_MAX: Duration = Duration::from_secs(5);
 /// ```
 ///
 /// # Parks
-/// Until the time is up; a sleep of zero is a [`yield_now`]. A kill or a timeout unwinds.
+/// Until the time is up; a sleep of zero is a [`yield_now`]. A kill or a timeout unwinds, or,
+/// where nothing can unwind, ends the sleep early.
 pub fn sleep(duration: Duration) {
     if duration.is_zero() {
         return yield_now();
@@ -53,7 +54,7 @@ fn sleep_to(deadline: u64) {
     }
 }
 
-/// The time that sleeps and timeouts go by: that of the simulation inside
+/// The time by which sleeps and timeouts go: that of the simulation inside
 /// [`sim::run`](crate::sim::run), `Instant::now()` elsewhere.
 ///
 /// # Examples
@@ -104,7 +105,7 @@ pub fn yield_now() {
 /// ```
 ///
 /// # Parks
-/// Until the hub would sleep. A kill or a timeout unwinds.
+/// Until the hub would sleep; at once on a thread without a hub. A kill or a timeout unwinds.
 pub fn idle() {
     with_hub(|hub| {
         let (Some(hub), Some(task)) = (hub, hub.and_then(Hub::running)) else {
@@ -129,7 +130,8 @@ pub fn idle() {
 /// ```
 ///
 /// # Parks
-/// That is what it is for. A kill or a timeout unwinds.
+/// Until the greenlet is unparked, never for no reason. A kill or a timeout unwinds, or, where
+/// nothing can unwind, has it return early.
 pub fn park() {
     park_to(None);
 }
@@ -179,7 +181,7 @@ fn park_to(deadline: Option<u64>) {
 /// ```
 ///
 /// # Panics
-/// When `f` panics, and when the hub can't be made because the process is out of descriptors.
+/// When `f` does, and when the hub can't be made because the process is out of descriptors.
 ///
 /// # Parks
 /// Not the greenlet that calls it: it blocks the caller's hub.

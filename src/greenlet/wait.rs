@@ -19,6 +19,9 @@ use crate::hub::{Exit, Help, Task, Why};
 /// assert_eq!(results, [1, 2]);
 /// ```
 ///
+/// All of `greenlets` is taken first, so an iterator that spawns as it goes spawns all before the
+/// first is waited for.
+///
 /// # Panics
 /// As [`Greenlet::join`].
 ///
@@ -31,6 +34,7 @@ pub fn joinall<T>(greenlets: impl IntoIterator<Item = Greenlet<T>>) -> Vec<Resul
 }
 
 /// Kills all, waits for them to end, at most for `limit`, and returns how many are still alive.
+/// Without a limit it waits for as long as it takes.
 ///
 /// # Examples
 /// ```
@@ -59,7 +63,19 @@ pub fn killall<'a, T: 'a>(
     tasks.iter().filter(|task| !task.is_ended()).count()
 }
 
-/// What can be waited for with [`wait`] and [`iwait`].
+/// What can be waited for with [`wait`] and [`iwait`]: greenlets, by any of their handles, whose
+/// end it is that is waited for. Only this crate implements it.
+///
+/// # Examples
+/// ```
+/// use greenroom::{Waitable, spawn, wait};
+/// use std::time::Duration;
+///
+/// fn in_time<W: Waitable>(objects: &[W]) -> bool {
+///     wait(objects).timeout(Duration::from_secs(5)).ready().len() == objects.len()
+/// }
+/// assert!(in_time(&[spawn(|| ()), spawn(|| ())]));
+/// ```
 pub trait Waitable: sealed::Subscribe {}
 
 pub(crate) mod sealed {
@@ -198,6 +214,16 @@ pub fn iwait<'a, W: Waitable + ?Sized>(objects: impl IntoIterator<Item = &'a W>)
 }
 
 /// Iterator made by [`iwait`].
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// let after = |ms| greenroom::spawn(move || greenroom::sleep(Duration::from_millis(ms)));
+/// let greenlets = [after(1), after(2), after(60_000)];
+/// let in_time = greenroom::iwait(&greenlets).timeout(Duration::from_millis(500)).count(2);
+/// assert_eq!(in_time.collect::<Vec<_>>().len(), 2);
+/// greenlets[2].kill();
+/// ```
 #[must_use = "nothing is waited for until the iterator is used"]
 pub struct IWait<'a, W: ?Sized> {
     objects: Vec<&'a W>,
@@ -307,7 +333,7 @@ pub fn wait<'a, W: Waitable + ?Sized>(objects: impl IntoIterator<Item = &'a W>) 
     Wait(iwait(objects))
 }
 
-/// A wait to be begun with [`ready`](Wait::ready).
+/// A wait to be begun with [`ready`](Wait::ready); made by [`wait`], where an example is.
 #[must_use = "nothing is waited for until `ready` is called"]
 #[derive(Debug)]
 pub struct Wait<'a, W: ?Sized>(IWait<'a, W>);

@@ -9,10 +9,18 @@ use std::time::Duration;
 use super::{Shared, Stats, current_hub, with_hub};
 use crate::sys::clock;
 
-/// Names a hub, on any thread: to spawn greenlets on it from outside.
+/// Names a hub, on any thread: to spawn greenlets on it from outside. Made by [`current`].
 ///
 /// As long as a handle exists, its hub waits for work from other threads instead of declaring
 /// that an operation would block forever.
+///
+/// # Examples
+/// ```
+/// let hub = std::thread::spawn(greenroom::hub::current).join().unwrap();
+/// assert!(hub.is_closed(), "its OS thread has ended");
+/// let lost = hub.spawn(|| ()).join().unwrap_err();
+/// assert!(lost.not_started_because().is_some());
+/// ```
 pub struct HubHandle {
     pub(crate) shared: Arc<Shared>,
 }
@@ -84,6 +92,8 @@ pub fn try_current() -> io::Result<HubHandle> {
 
 /// What this thread's hub has and has done; all zero on a thread without one.
 ///
+/// Good for a leak check: two calls, before and after, should agree in what the hub *has*.
+///
 /// # Examples
 /// ```
 /// let before = greenroom::hub::stats().spawned;
@@ -99,6 +109,8 @@ pub fn stats() -> Stats {
 /// [stack size](crate::Builder::stack_size). Costs a system call per greenlet, so it is off
 /// until asked for. A stack that is used again shows the depth of all its uses.
 ///
+/// Does nothing on a thread that has no hub yet: to be called after the first spawn.
+///
 /// # Examples
 /// ```
 /// use greenroom::hub;
@@ -113,7 +125,7 @@ pub fn stack_census(on: bool) {
 }
 
 /// One line for each greenlet of this thread's hub: its id, its name, what it waits for and for
-/// how long, and where it was spawned.
+/// how long, and where it was spawned. Empty on a thread without a hub.
 ///
 /// # Examples
 /// ```
@@ -130,7 +142,7 @@ pub fn dump() -> String {
 /// Waits until all greenlets of this hub but the caller have finished: true; false when `limit`
 /// came first, or when those that are left can never be woken.
 ///
-/// To be called from the root.
+/// To be called from the root. A greenlet that calls it without a limit is not woken.
 ///
 /// # Examples
 /// ```

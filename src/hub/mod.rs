@@ -1,5 +1,36 @@
-//! The hub: the scheduler of one OS thread.
+//! Start greenlets on the hub of another OS thread, and see what the one of this thread does.
 //!
+//! A hub is the scheduler of one OS thread. It is made when it is first needed, so nobody has to
+//! come here to spawn or to wait. What one comes here for:
+//!
+//! | to | there is |
+//! |---|---|
+//! | start a greenlet on another OS thread | [`current`] there, [`HubHandle::spawn`] here |
+//! | wait until all other greenlets have ended | [`wait_idle`] |
+//! | see what each greenlet waits for | [`dump`] |
+//! | count greenlets, timers, stacks, switches | [`stats`] |
+//! | see how deep stacks are used | [`stack_census`] |
+//! | be told of each spawn, switch and end | [`subscribe`] |
+//!
+//! # Examples
+//! A second hub, on an OS thread of its own, runs what it is sent until its root is unparked:
+//! ```
+//! use std::{sync::mpsc, thread};
+//!
+//! let (sender, receiver) = mpsc::channel();
+//! let worker = thread::spawn(move || {
+//!     sender.send((greenroom::hub::current(), greenroom::current())).unwrap();
+//!     greenroom::thread::park();
+//! });
+//! let (hub, root) = receiver.recv().unwrap();
+//!
+//! let greenlet = hub.spawn(|| thread::current().id());
+//! assert_eq!(greenlet.join().unwrap(), worker.thread().id());
+//! root.unpark();
+//! worker.join().unwrap();
+//! ```
+//!
+//! # Inside
 //! ```text
 //!            +--------------------- one turn ----------------------+
 //!            |                                                     |

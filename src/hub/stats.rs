@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use super::Hub;
 use crate::stack::Stack;
 
-/// What a hub has and what it has done. Counts, unless said otherwise.
+/// What a hub has and what it has done; see [`stats`](super::stats()). Counts, unless said
+/// otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

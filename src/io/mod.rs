@@ -1,8 +1,13 @@
-//! Waiting for descriptors: any that is `AsFd`, pipes, standard input.
+//! Read pipes and standard input without blocking the hub, and wait for any other descriptor.
 //!
-//! Sockets are in [`net`](crate::net); this is what lies below them, and what serves every other
-//! descriptor. `std::io`'s traits and types are re-exported, so that `std::io` becomes
-//! `greenroom::io` by search and replace.
+//! To move code over, replace `std::io` by `greenroom::io`: std's traits and types are exported
+//! here again, with [`pipe`] and [`stdin`] that park. Whatever else is [`AsFd`] can be waited for
+//! with [`wait_readable`] and [`wait_writable`]; sockets are in [`net`](crate::net).
+//!
+//! Standard output and standard error are std's own: a write to them blocks the OS thread, for
+//! their locks belong to it.
+//!
+//! [`AsFd`]: std::os::fd::AsFd
 //!
 //! # Examples
 //! ```

@@ -8,7 +8,20 @@ use super::Source;
 use crate::poller::Interest;
 use crate::sys;
 
-/// A pipe: what is written to the second can be read from the first. As `std::io::pipe`.
+/// A pipe: what is written to the second can be read from the first. As [`std::io::pipe`].
+///
+/// # Examples
+/// ```
+/// use greenroom::io::{Read, Write, pipe};
+/// let (mut reader, mut writer) = pipe()?;
+/// let echo = greenroom::spawn(move || {
+///     let mut word = [0; 4];
+///     reader.read_exact(&mut word).map(|()| word)
+/// });
+/// writer.write_all(b"ping")?;
+/// assert_eq!(&echo.join().unwrap()?, b"ping");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 ///
 /// # Errors
 /// EMFILE, ENFILE.
@@ -23,13 +36,14 @@ pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
     ))
 }
 
-/// The end of a [`pipe`] to read from.
+/// The end of a [`pipe`] to read from. Dropping it closes it, unless a clone is left.
 ///
 /// # Parks
 /// A read parks until there is data or the last writer is gone. A kill or a timeout unwinds.
 pub struct PipeReader(Source);
 
-/// The end of a [`pipe`] to write to.
+/// The end of a [`pipe`] to write to. Dropping it closes it, unless a clone is left: whoever reads
+/// then comes to the end.
 ///
 /// # Parks
 /// A write parks while the pipe is full. A kill or a timeout unwinds.

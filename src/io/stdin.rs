@@ -64,7 +64,7 @@ fn shared() -> &'static Shared {
 #[derive(Clone)]
 pub struct Stdin(());
 
-/// A handle to standard input.
+/// A handle to standard input; see [`Stdin`].
 pub fn stdin() -> Stdin {
     Stdin(())
 }
@@ -95,7 +95,10 @@ impl Stdin {
         self.lock().read_line(line)
     }
 
-    /// The lines, without their ends.
+    /// The lines, without their ends, as an iterator that holds the lock.
+    ///
+    /// # Parks
+    /// As [`lock`](Stdin::lock), and each step until there is a line.
     pub fn lines(self) -> Lines<StdinLock<'static>> {
         self.lock().lines()
     }
@@ -144,6 +147,9 @@ impl fmt::Debug for Stdin {
 }
 
 /// Standard input, held. As [`std::io::StdinLock`].
+///
+/// # Parks
+/// Reads do, until there is input or its end. A kill or a timeout unwinds.
 pub struct StdinLock<'a> {
     buffer: MutexGuard<'a, BufReader<Raw>>,
     _passed: Passed<'a>,

@@ -1,7 +1,8 @@
-//! TCP and UDP: `std::net`, type for type and name for name, with calls that park.
+//! Talk TCP and UDP as with `std::net`: type for type and name for name, with calls that park.
 //!
-//! What compiles against [`std::net`] compiles against this module and does the same, but where
-//! std blocks the OS thread, these types park the calling greenlet and let the others run.
+//! To move code over, replace `std::net` by `greenroom::net`. What compiles against [`std::net`]
+//! compiles against this module and does the same, but where std blocks the OS thread, these types
+//! park the calling greenlet and let the others run.
 //!
 //! * **Try first.** Every operation first asks the kernel and parks only when it says that it
 //!   would block. Methods without a `Parks` section never park.

@@ -86,9 +86,8 @@ impl Layout {
 /// As built in, 256 KiB (1 MiB under `debug_assertions`): that much address space per stack, its
 /// 64 KiB guard included. Memory is used only for the pages that are touched.
 ///
-/// # Example
-///
-/// ```ignore
+/// # Examples
+/// ```
 /// assert!(greenroom::default_stack_size() >= 64 * 1024);
 /// ```
 #[allow(unreachable_pub, reason = "the crate root exports it")]
@@ -102,9 +101,8 @@ pub fn default_stack_size() -> usize {
 /// All of a size set here is usable (it is rounded up to the next class, and the guard comes on
 /// top); giving back what [`default_stack_size`] first returned restores the built-in layout.
 ///
-/// # Example
-///
-/// ```ignore
+/// # Examples
+/// ```
 /// greenroom::set_default_stack_size(64 * 1024)?;
 /// assert_eq!(greenroom::default_stack_size(), 64 * 1024);
 /// # Ok::<(), std::io::Error>(())

@@ -1,2 +1,2 @@
-//! What only Linux has.
+//! What only Linux has: abstract names of Unix sockets, options of TCP.
 pub mod net;

@@ -1,4 +1,4 @@
-//! What sockets can do on Linux only: `std::os::linux::net` over again.
+//! Use what sockets can do on Linux only, as with `std::os::linux::net`.
 use crate::net::TcpStream;
 use crate::sys::socket;
 use std::io;

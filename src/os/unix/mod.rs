@@ -1,2 +1,2 @@
-//! What Unix systems have in common.
+//! What Unix systems have in common: sockets that are named by paths.
 pub mod net;

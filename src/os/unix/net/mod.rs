@@ -1,5 +1,5 @@
-//! Unix domain sockets: `std::os::unix::net`, type for type and name for name, with calls that
-//! park.
+//! Talk over Unix domain sockets as with `std::os::unix::net`: type for type and name for name,
+//! with calls that park.
 //!
 //! All that [`net`](crate::net) says of nonblocking mode, timeouts, kills and the ways to and from
 //! std holds here as well. [`SocketAddr`] is std's own.
