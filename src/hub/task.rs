@@ -163,6 +163,7 @@ struct Exits {
     next_id: u64,
     first: Option<(u64, Exit)>,
     /// Boxed, since every task has the place for it and few have more than one.
+    #[allow(clippy::box_collection, reason = "keeps the cell of every task small")]
     others: Option<Box<VecDeque<(u64, Exit)>>>,
 }
 
