@@ -483,3 +483,14 @@ fn idle_returns_when_ready_work_is_done() {
     assert_eq!(seen, ["read", "worked"]);
     sleeper.kill();
 }
+
+// 32: also from a greenlet
+#[test]
+fn a_greenlet_can_wait_for_all_others() {
+    let _bound = bounded();
+    greenroom::run(|| {
+        let waiter = greenroom::spawn(|| greenroom::hub::wait_idle(None));
+        greenroom::spawn(|| greenroom::sleep(std::time::Duration::from_millis(2)));
+        assert!(waiter.join().unwrap());
+    });
+}

@@ -1,6 +1,8 @@
 //! Greenlets as their users see them.
 
 mod builder;
+#[allow(unsafe_code, reason = "a panic payload is not Sync by itself")]
+mod join_error;
 #[allow(unsafe_code, reason = "closures move to other stacks")]
 mod launch;
 #[allow(unsafe_code, reason = "a result moves between threads")]
@@ -10,15 +12,14 @@ mod scope;
 mod sleep;
 mod wait;
 
-use std::any::Any;
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use crate::hub::task::GreenletId;
 pub use builder::{Builder, spawn, spawn_later, spawn_local};
+pub use join_error::JoinError;
 pub use scope::{Scope, ScopedGreenlet, scope};
 pub use sleep::{idle, now, park, park_timeout, run, sleep, sleep_until, yield_now};
 pub use wait::{IWait, Wait, Waitable, iwait, joinall, killall, wait};
@@ -434,129 +435,5 @@ impl HubHandle {
         T: Send + 'static,
     {
         launch::launch_there(self, Plan::new(), f)
-    }
-}
-
-/// Why there is no result of a greenlet: it panicked, was killed, or could not be started.
-///
-/// # Examples
-/// ```
-/// let panicked = greenroom::spawn(|| panic!("oh")).join().unwrap_err();
-/// assert!(panicked.is_panic());
-/// assert_eq!(panicked.downcast_ref::<&str>(), Some(&"oh"));
-///
-/// let greenlet = greenroom::spawn(|| ());
-/// greenlet.kill();
-/// let killed = greenlet.join().unwrap_err();
-/// assert!(killed.is_killed());
-/// assert_eq!(killed.to_string(), "the greenlet was killed");
-/// ```
-pub struct JoinError(Failure);
-
-enum Failure {
-    Killed,
-    Panic(Box<dyn Any + Send + 'static>),
-    NotStarted(io::Error),
-}
-
-impl JoinError {
-    fn killed() -> JoinError {
-        JoinError(Failure::Killed)
-    }
-
-    fn not_started(error: io::Error) -> JoinError {
-        JoinError(Failure::NotStarted(error))
-    }
-
-    fn of_payload(payload: Box<dyn Any + Send>) -> JoinError {
-        if cancel::is_kill(&*payload) {
-            JoinError::killed()
-        } else {
-            JoinError(Failure::Panic(payload))
-        }
-    }
-
-    /// The greenlet was killed.
-    pub fn is_killed(&self) -> bool {
-        matches!(self.0, Failure::Killed)
-    }
-
-    /// The greenlet panicked.
-    pub fn is_panic(&self) -> bool {
-        matches!(self.0, Failure::Panic(_))
-    }
-
-    /// What the greenlet panicked with, for [`resume_unwind`](std::panic::resume_unwind).
-    ///
-    /// # Examples
-    /// ```
-    /// let error = greenroom::spawn(|| panic!("oh")).join().unwrap_err();
-    /// assert_eq!(error.into_panic().downcast_ref::<&str>(), Some(&"oh"));
-    /// ```
-    ///
-    /// # Panics
-    /// When the greenlet did not panic: see [`is_panic`](JoinError::is_panic).
-    pub fn into_panic(self) -> Box<dyn Any + Send + 'static> {
-        match self.0 {
-            Failure::Panic(payload) => payload,
-            other => panic!(
-                "into_panic of a greenlet that did not panic: {}",
-                JoinError(other)
-            ),
-        }
-    }
-
-    /// Looks into the panic payload, as `Box<dyn Any>::downcast_ref` does for std's threads.
-    pub fn downcast_ref<T: Any>(&self) -> Option<&T> {
-        match &self.0 {
-            Failure::Panic(payload) => payload.downcast_ref(),
-            _ => None,
-        }
-    }
-
-    /// Which lack of a resource kept the greenlet from starting, if that is what happened.
-    pub fn not_started_because(&self) -> Option<&io::Error> {
-        match &self.0 {
-            Failure::NotStarted(error) => Some(error),
-            _ => None,
-        }
-    }
-
-    fn panic_message(payload: &(dyn Any + Send)) -> &str {
-        if let Some(text) = payload.downcast_ref::<&str>() {
-            text
-        } else if let Some(text) = payload.downcast_ref::<String>() {
-            text
-        } else {
-            "a value that is not text"
-        }
-    }
-}
-
-impl fmt::Display for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Failure::Killed => write!(f, "the greenlet was killed"),
-            Failure::Panic(payload) => {
-                write!(
-                    f,
-                    "the greenlet panicked: {}",
-                    JoinError::panic_message(&**payload)
-                )
-            }
-            Failure::NotStarted(error) => write!(f, "the greenlet could not be started: {error}"),
-        }
-    }
-}
-
-impl fmt::Debug for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "JoinError({self})")
-    }
-}
-
-impl std::error::Error for JoinError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.not_started_because().map(|error| error as _)
     }
 }

@@ -121,7 +121,9 @@ pub fn stats() -> Stats {
 /// assert!(hub::stats().stack_high_water >= 20_000);
 /// ```
 pub fn stack_census(on: bool) {
-    with_hub(|hub| hub.map(|hub| hub.counters.census.set(on)));
+    if let Err(error) = current_hub(|hub| hub.counters.census.set(on)) {
+        log::error!("greenroom: no hub, so no census of its stacks: {error}");
+    }
 }
 
 /// One line for each greenlet of this thread's hub: its id, its name, what it waits for and for

@@ -116,6 +116,8 @@ pub(crate) struct Hub {
     pub(crate) helped: Rc<Cell<usize>>,
     /// When this hub last saw that there are other OS threads.
     company_seen_at: Cell<u64>,
+    /// Who waits for the end of all others.
+    outwaiters: RefCell<Vec<TaskPtr>>,
     /// Set when nothing can wake the root any more: what it is to panic with.
     stuck: RefCell<Option<String>>,
     /// The root parks in a destructor: it must not panic now.
@@ -154,6 +156,7 @@ impl Hub {
             numbers: Cell::new(0),
             helped: Rc::default(),
             company_seen_at: Cell::new(0),
+            outwaiters: RefCell::default(),
             stuck: RefCell::default(),
             root_unwinds: Cell::new(false),
             _alt_stack: overflow::ensure_alt_stack(),
@@ -400,7 +403,7 @@ impl Hub {
             if deadline.is_some_and(|deadline| deadline <= self.now()) || self.is_interrupted() {
                 return false;
             }
-            self.park(Why::Others, deadline);
+            self.park_until_one_has_ended(deadline);
             if self.run_queue.borrow().is_empty() && self.timers.borrow().len() == 0 {
                 let stuck = self.is_stuck();
                 if stuck {
@@ -418,6 +421,15 @@ impl Hub {
             let killed = task.killed.load(Ordering::Acquire) && local.shields.get() == 0;
             killed && !thread::panicking() || local.alarm.get() <= self.now()
         })
+    }
+
+    fn park_until_one_has_ended(&self, deadline: Option<u64>) {
+        let task = self.running();
+        self.outwaiters.borrow_mut().extend(task);
+        self.park(Why::Others, deadline);
+        self.outwaiters
+            .borrow_mut()
+            .retain(|other| Some(*other) != task);
     }
 
     /// Number of greenlets that have been launched and have not ended.

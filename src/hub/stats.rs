@@ -27,8 +27,9 @@ pub struct Stats {
     pub stacks_pooled: usize,
     /// Bytes of address space reserved for stacks, used or not.
     pub stack_bytes_reserved: usize,
-    /// Lines of /proc/self/maps that the stacks take.
-    pub stack_maps: usize,
+    /// Mappings that stacks are cut from: as many lines in /proc/self/maps. With guards by
+    /// mprotect each stack adds two.
+    pub stack_slabs: usize,
     /// How stacks are guarded: `madvise`, `userfaultfd` or `mprotect`.
     pub stack_guard: &'static str,
     /// The deepest that a greenlet of this hub has used its stack, in bytes, rounded up to pages:
@@ -96,7 +97,7 @@ impl Hub {
             stacks_live: stacks.live,
             stacks_pooled: stacks.pooled,
             stack_bytes_reserved: stacks.bytes_reserved,
-            stack_maps: stacks.slabs,
+            stack_slabs: stacks.slabs,
             stack_guard: stacks.guard.name(),
             stack_high_water: self.counters.high_water.get(),
             spawned: self.counters.spawned.get(),

@@ -148,11 +148,10 @@ impl Hub {
         }
     }
 
-    /// Wakes the root if it waits for the end of all others, to look again.
+    /// Wakes those who wait for the end of all others, to look again.
     fn tell_who_waits_for_others(&self) {
-        if self.root.local().why.get() == Why::Others {
-            self.wake(&self.root);
-        }
+        let waiters = self.outwaiters.borrow();
+        waiters.iter().for_each(|task| self.wake(task.get()));
     }
 
     /// The rest of the turn: mail, descriptors, timers. Sleeps if nothing is runnable.

@@ -139,7 +139,9 @@ impl Source {
     }
 
     /// As [`retry`](Source::retry), for byte streams on which a transfer of fewer than `want`
-    /// bytes shows that there is no more to have: the next call then parks without trying.
+    /// bytes shows that there is no more to have: the next call then parks without trying. So it
+    /// is with TCP. A Unix socket's read also ends where passed descriptors begin, a pipe's
+    /// where a packet ends, with more behind: these use `retry`.
     /// `op` is told how many bytes it may move, which is `want` but in a simulation.
     pub(crate) fn transfer(
         &self,

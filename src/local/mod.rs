@@ -6,7 +6,7 @@
 mod tree;
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
@@ -22,9 +22,9 @@ pub use tree::TreeKey;
 /// greenroom::green_local! {
 ///     static VISITS: Cell<u32> = Cell::new(0);
 /// }
-/// VISITS.with(|visits| visits.set(5));
-/// let theirs = greenroom::spawn(|| VISITS.with(|visits| visits.get())).join().unwrap();
-/// assert_eq!((theirs, VISITS.with(|visits| visits.get())), (0, 5));
+/// VISITS.set(5);
+/// let theirs = greenroom::spawn(|| VISITS.get()).join().unwrap();
+/// assert_eq!((theirs, VISITS.get()), (0, 5));
 /// ```
 #[macro_export]
 macro_rules! green_local {
@@ -97,6 +97,82 @@ impl<T: 'static> LocalKey<T> {
         let entry: (usize, Rc<dyn Any>) = (self.address(), Rc::clone(&value) as _);
         on_table(|table| table.push(entry));
         value
+    }
+}
+
+/// As std's `LocalKey<Cell<T>>`.
+impl<T: 'static> LocalKey<Cell<T>> {
+    /// Replaces the value.
+    pub fn set(&'static self, value: T) {
+        self.with(|cell| cell.set(value));
+    }
+
+    /// A copy of the value.
+    pub fn get(&'static self) -> T
+    where
+        T: Copy,
+    {
+        self.with(Cell::get)
+    }
+
+    /// The value, with the default left in its place.
+    pub fn take(&'static self) -> T
+    where
+        T: Default,
+    {
+        self.with(Cell::take)
+    }
+
+    /// The value, with another left in its place.
+    pub fn replace(&'static self, value: T) -> T {
+        self.with(|cell| cell.replace(value))
+    }
+}
+
+/// As std's `LocalKey<RefCell<T>>`. What is borrowed must not be borrowed again meanwhile, also
+/// not by code that runs because `f` parks; only this greenlet's own can.
+impl<T: 'static> LocalKey<RefCell<T>> {
+    /// Calls `f` with the value borrowed.
+    ///
+    /// # Panics
+    /// When it is mutably borrowed.
+    pub fn with_borrow<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
+        self.with(|cell| f(&cell.borrow()))
+    }
+
+    /// Calls `f` with the value mutably borrowed.
+    ///
+    /// # Panics
+    /// When it is borrowed.
+    pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
+        self.with(|cell| f(&mut cell.borrow_mut()))
+    }
+
+    /// Replaces the value.
+    ///
+    /// # Panics
+    /// When it is borrowed.
+    pub fn set(&'static self, value: T) {
+        self.replace(value);
+    }
+
+    /// The value, with the default left in its place.
+    ///
+    /// # Panics
+    /// When it is borrowed.
+    pub fn take(&'static self) -> T
+    where
+        T: Default,
+    {
+        self.with(RefCell::take)
+    }
+
+    /// The value, with another left in its place.
+    ///
+    /// # Panics
+    /// When it is borrowed.
+    pub fn replace(&'static self, value: T) -> T {
+        self.with(|cell| cell.replace(value))
     }
 }
 
