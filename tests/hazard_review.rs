@@ -1,11 +1,11 @@
 //! What a review has found: each test stands for a way that safe code once had into trouble.
 mod hazard_support;
 
-use greenroom::{green_local, sleep, spawn, thread, tree_local, yield_now};
+use greenroom::{green_local, sleep, spawn, spawn_local, thread, tree_local, yield_now};
 use hazard_support::{OnDrop, alone_and_well, bounded, ms};
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::ThreadId;
 
 /// Says on which OS thread it was dropped.
@@ -165,5 +165,62 @@ fn a_logger_may_use_the_hub() {
             assert_eq!(greenroom::io::cancel_waits(&reader), 1);
             assert!(waiter.join().unwrap().is_err());
         });
+    });
+}
+
+/// Sleeps, as one that writes to a socket may, and then panics.
+struct Hostile;
+
+impl log::Log for Hostile {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        sleep(ms(1));
+        assert!(record.level() != log::Level::Error, "no errors, please");
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn a_logger_that_unwinds_does_not_tear_the_end_of_a_greenlet() {
+    alone_and_well(
+        "a_logger_that_unwinds_does_not_tear_the_end_of_a_greenlet",
+        || {
+            log::set_logger(&Hostile).unwrap();
+            log::set_max_level(log::LevelFilter::Trace);
+            let panics = OnDrop(|| panic!("a destructor, on purpose"));
+            let killed = spawn_local(move || drop(panics));
+            killed.kill();
+            assert!(killed.join().unwrap_err().is_killed());
+            assert_eq!(greenroom::hub::stats().greenlets, 0);
+        },
+    );
+}
+
+#[test]
+fn a_logger_that_unwinds_does_not_end_a_scope_before_its_greenlets() {
+    const NAME: &str = "a_logger_that_unwinds_does_not_end_a_scope_before_its_greenlets";
+    alone_and_well(NAME, || {
+        log::set_logger(&Hostile).unwrap();
+        log::set_max_level(log::LevelFilter::Trace);
+        let (sender, ended) = channel();
+        std::thread::spawn(move || {
+            let borrowed = [7; 100];
+            let unwound = panic::catch_unwind(|| {
+                greenroom::scope(|s| {
+                    s.spawn(|| {
+                        greenroom::shield(|| thread::park());
+                        borrowed.len()
+                    });
+                });
+            });
+            sender.send(unwound.is_err()).unwrap();
+        });
+        // It stands still, as long as it may: to go on would be to free what is borrowed.
+        let waited = ended.recv_timeout(ms(500));
+        assert_eq!(waited, Err(RecvTimeoutError::Timeout));
     });
 }

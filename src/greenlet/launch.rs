@@ -21,7 +21,7 @@ use super::packet::Packet;
 use super::{Greenlet, GreenletRef, JoinError};
 use crate::cancel;
 use crate::hub::{Exit, Hub, HubHandle, Message, Shared, Task, current_hub, with_hub};
-use crate::sys::clock;
+use crate::sys::{clock, panics};
 
 /// How a greenlet is to be made.
 #[derive(Debug)]
@@ -211,7 +211,7 @@ fn contain(what: &str, f: impl FnOnce()) {
     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(f))
         && !cancel::is_cancellation(&*payload)
     {
-        log::error!("greenroom: {what} panicked");
+        panics::log_quietly(|| log::error!("greenroom: {what} panicked"));
         // The payload's own destructor may panic as well; there is nothing left to do about it.
         std::mem::forget(payload);
     }
