@@ -2,11 +2,12 @@
 mod hazard_support;
 
 use greenroom::{green_local, sleep, spawn, spawn_local, thread, tree_local, yield_now};
-use hazard_support::{OnDrop, alone_and_well, bounded, ms};
+use hazard_support::{HOUR, OnDrop, alone_and_well, bounded, ms};
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::ThreadId;
+use std::time::{Duration, Instant};
 
 /// Says on which OS thread it was dropped.
 struct Tells(Cell<Option<Sender<ThreadId>>>);
@@ -72,7 +73,7 @@ fn a_greenlet_that_parks_unwinding_leaves_the_roots_own_unwinding_alone() {
     assert!(unwound.is_err());
     sleep(ms(60));
     // Nobody can wake it: the root is to be told, not to sleep for good.
-    let forever = panic::catch_unwind(|| spawn(|| thread::park()).join().is_ok());
+    let forever = panic::catch_unwind(|| spawn(thread::park).join().is_ok());
     let message = forever.unwrap_err().downcast::<String>().unwrap();
     assert!(message.contains("would block forever"), "{message}");
 }
@@ -212,7 +213,7 @@ fn a_logger_that_unwinds_does_not_end_a_scope_before_its_greenlets() {
             let unwound = panic::catch_unwind(|| {
                 greenroom::scope(|s| {
                     s.spawn(|| {
-                        greenroom::shield(|| thread::park());
+                        greenroom::shield(thread::park);
                         borrowed.len()
                     });
                 });
@@ -223,4 +224,27 @@ fn a_logger_that_unwinds_does_not_end_a_scope_before_its_greenlets() {
         let waited = ended.recv_timeout(ms(500));
         assert_eq!(waited, Err(RecvTimeoutError::Timeout));
     });
+}
+
+/// Spawns a last greenlet when it is dropped.
+struct Heir;
+
+impl Drop for Heir {
+    fn drop(&mut self) {
+        spawn(|| sleep(HOUR));
+    }
+}
+
+#[test]
+fn what_a_destructor_spawns_at_the_end_of_a_run_is_killed_as_well() {
+    let _bound = bounded();
+    let begin = Instant::now();
+    greenroom::run(|| {
+        spawn(|| {
+            let _heir = Heir;
+            sleep(HOUR);
+        });
+        yield_now();
+    });
+    assert!(begin.elapsed() < Duration::from_secs(3));
 }
