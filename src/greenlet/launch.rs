@@ -3,8 +3,8 @@
 //! ```text
 //!   on the greenlet's own stack, from first to last:
 //!     killed already?  drop the closure  :  run it, catching its unwind
-//!     drop the green_local! values, and our share of the tree_local! ones
 //!     put the result into the packet; drop our half of the packet
+//!     drop the green_local! values, and our share of the tree_local! ones
 //!     leave the scope, if there is one      (nothing borrowed is touched from here on)
 //!     declare the task ended: wake who joins, call the links
 //! ```
@@ -21,7 +21,7 @@ use super::packet::Packet;
 use super::{Greenlet, GreenletRef, JoinError};
 use crate::cancel;
 use crate::hub::{Exit, Hub, HubHandle, Message, Shared, Task, current_hub, with_hub};
-use crate::sys::clock;
+use crate::sys::{clock, panics};
 
 /// How a greenlet is to be made.
 #[derive(Debug)]
@@ -172,12 +172,15 @@ where
         let task = with_hub(|hub| hub.and_then(Hub::running)).expect("a greenlet runs on a hub");
         let task = task.get();
         let result = run(task, f);
-        drop_locals(task);
         // SAFETY: this is the greenlet itself, and its task has not ended.
         unsafe { packet.put(result) };
         contain("the destructor of a result", || drop(packet));
+        drop_locals(task);
         leave();
         end(task);
+        // What ran since then, a link that was dropped or a logger, may have made new ones: left
+        // here they would be dropped by whoever lets go of the task last, on any thread.
+        drop_locals(task);
     }
 }
 
@@ -208,7 +211,7 @@ fn contain(what: &str, f: impl FnOnce()) {
     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(f))
         && !cancel::is_cancellation(&*payload)
     {
-        log::error!("greenroom: {what} panicked");
+        panics::log_quietly(|| log::error!("greenroom: {what} panicked"));
         // The payload's own destructor may panic as well; there is nothing left to do about it.
         std::mem::forget(payload);
     }

@@ -15,6 +15,7 @@ use super::{Greenlet, GreenletRef, JoinError};
 use crate::cancel;
 use crate::hub::waker::Waker;
 use crate::hub::{Task, Why, with_hub};
+use crate::sys::panics;
 
 /// Spawns greenlets that may borrow from the scope's surroundings; see [`scope`], which hands it
 /// out.
@@ -130,11 +131,13 @@ fn wait_for_all(children: &Children) -> Option<Box<dyn Any + Send>> {
 #[cold]
 fn stand_still(children: &Children) -> ! {
     let dump = with_hub(|hub| hub.map(|hub| hub.dump()).unwrap_or_default());
-    log::error!(
-        "greenroom: the {} greenlets of a scope withstand their kill and can never be woken; \
-         this OS thread stands still for good:\n{dump}",
-        children.count()
-    );
+    panics::log_quietly(|| {
+        log::error!(
+            "greenroom: the {} greenlets of a scope withstand their kill and can never be woken; \
+             this OS thread stands still for good:\n{dump}",
+            children.count()
+        );
+    });
     loop {
         thread::park();
     }

@@ -10,6 +10,8 @@ use crate::sys::clock;
 
 /// How long a hub that is taken down waits for killed greenlets that don't end.
 const TEARDOWN_MAX: Duration = Duration::from_secs(5);
+/// How long until it looks for greenlets that were spawned after the others were killed.
+const TEARDOWN_STEP: Duration = Duration::from_millis(10);
 
 /// Sleeps for `duration`, measured from now; others run meanwhile.
 ///
@@ -197,9 +199,18 @@ pub(crate) fn run_in<T>(world: World, f: impl FnOnce(&Hub) -> T) -> T {
 /// Kills what is left on a hub and waits for it to end.
 fn take_down(hub: &Hub) {
     let kill_and_wait = || {
-        hub.each_task(cancel::kill);
         let limit = cancel::deadline_in(TEARDOWN_MAX);
-        hub.wait_for_others(limit)
+        loop {
+            // Again and again, for destructors may spawn.
+            hub.each_task(cancel::kill);
+            let step = cancel::deadline_in(TEARDOWN_STEP);
+            if hub.wait_for_others(step.min(limit)) {
+                return true;
+            }
+            if limit.is_none_or(|limit| limit <= cancel::now()) {
+                return false;
+            }
+        }
     };
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(kill_and_wait));
     if !matches!(ended, Ok(true)) {

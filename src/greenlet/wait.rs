@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Greenlet, GreenletRef, JoinError, ScopedGreenlet};
@@ -100,14 +100,11 @@ pub struct Ready {
 
 impl Ready {
     fn call(self) {
-        let mut queue = self
-            .arrivals
-            .queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        queue.push_back(self.index);
-        drop(queue);
-        self.arrivals.waker.wake();
+        let mut state = self.arrivals.lock();
+        state.queue.push_back(self.index);
+        let waiter = state.waiter.take();
+        drop(state);
+        waiter.inspect(Waker::wake);
     }
 }
 
@@ -119,10 +116,32 @@ impl fmt::Debug for Ready {
     }
 }
 
-/// Indices of what has become ready, in that order.
-struct Arrivals {
-    queue: Mutex<VecDeque<usize>>,
-    waker: Waker,
+/// What the one who iterates and those who call share.
+#[derive(Default)]
+struct Arrivals(Mutex<Arrived>);
+
+#[derive(Default)]
+struct Arrived {
+    /// Indices of what has become ready, in that order.
+    queue: VecDeque<usize>,
+    /// Who waits for more: not always the same, for an iterator may be handed on.
+    waiter: Option<Waker>,
+}
+
+impl Arrivals {
+    fn lock(&self) -> MutexGuard<'_, Arrived> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What has arrived first; if nothing has, the caller is told when something does.
+    fn next(&self) -> Option<usize> {
+        let mut state = self.lock();
+        let next = state.queue.pop_front();
+        if next.is_none() {
+            state.waiter = Some(Waker::current());
+        }
+        next
+    }
 }
 
 /// Takes a subscription at a task back.
@@ -260,11 +279,7 @@ impl<'a, W: Waitable + ?Sized> IWait<'a, W> {
             return Arc::clone(&begun.arrivals);
         }
         self.deadline = self.limit.and_then(cancel::deadline_in);
-        let waker = Waker::current();
-        let arrivals = Arc::new(Arrivals {
-            queue: Mutex::default(),
-            waker,
-        });
+        let arrivals = Arc::<Arrivals>::default();
         let ready = |index| Ready {
             index,
             arrivals: Arc::clone(&arrivals),
@@ -289,12 +304,7 @@ impl<'a, W: Waitable + ?Sized> Iterator for IWait<'a, W> {
         }
         let arrivals = self.begin();
         loop {
-            let next = arrivals
-                .queue
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop_front();
-            if let Some(index) = next {
+            if let Some(index) = arrivals.next() {
                 self.left -= 1;
                 return Some(self.objects[index]);
             }

@@ -144,7 +144,10 @@ pub fn dump() -> String {
 /// Waits until all greenlets of this hub but the caller have finished: true; false when `limit`
 /// came first, or when those that are left can never be woken.
 ///
-/// To be called from the root. A greenlet that calls it without a limit is not woken.
+/// To be called from the root. A greenlet that calls it without a limit is not woken. Another OS
+/// thread is counted on to wake or kill somebody here as long as it holds a [`HubHandle`] or a
+/// [`GreenletRef`](crate::GreenletRef) of its own; a [`Greenlet`](crate::Greenlet) that went there
+/// is not enough.
 ///
 /// # Examples
 /// ```

@@ -236,9 +236,15 @@ impl Hub {
     fn park_while_panicking(&self, task: TaskPtr, why: Why, deadline: Option<u64>) {
         match panics::take() {
             Some(count) => {
-                let unwinds = self.root_unwinds.replace(self.is_root(task));
+                // Others that do the same meanwhile come and go in any order: not theirs to say.
+                let root_unwinds = self.is_root(task);
+                if root_unwinds {
+                    self.root_unwinds.set(true);
+                }
                 self.park_task(task, why, deadline);
-                self.root_unwinds.set(unwinds);
+                if root_unwinds {
+                    self.root_unwinds.set(false);
+                }
                 panics::put(count);
             }
             None => {

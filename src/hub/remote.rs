@@ -24,7 +24,7 @@ use super::task::Task;
 use crate::poller::Key;
 use crate::sys::epoll::Epoll;
 use crate::sys::event_fd::EventFd;
-use crate::sys::fork;
+use crate::sys::{fork, panics};
 
 /// Greenlet ids are `hub << ID_BITS | count`: unique in the process, without a shared counter.
 /// The count is even for those that the hub numbers, odd for those that other threads do.
@@ -170,7 +170,9 @@ impl Shared {
             // What a closure owns may panic when dropped, and this may be the end of a thread.
             let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(message)));
             if let Err(payload) = dropped {
-                log::error!("greenroom: the destructor of a closure panicked");
+                panics::log_quietly(|| {
+                    log::error!("greenroom: the destructor of a closure panicked");
+                });
                 std::mem::forget(payload);
             }
         }

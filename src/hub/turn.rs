@@ -105,10 +105,10 @@ impl Hub {
 
     fn next_runnable(&self) -> Option<TaskPtr> {
         let mut queue = self.run_queue.borrow_mut();
-        let Some(sim) = self.world.sim() else {
-            return queue.pop_front();
-        };
-        if queue.len() > 1 {
+        let sim = self.world.sim();
+        if let Some(sim) = sim
+            && queue.len() > 1
+        {
             let chosen = sim.choose(queue.len());
             queue.swap(0, chosen);
         }
@@ -120,8 +120,8 @@ impl Hub {
         if let Some(soon) = queue.get(STACK_AHEAD) {
             switch::prefetch_stack(*soon);
         }
-        if let Some(sim) = self.world.sim() {
-            next.inspect(|task| sim.note_choice(*task));
+        if let (Some(sim), Some(task)) = (sim, next) {
+            sim.note_choice(task);
         }
         next
     }

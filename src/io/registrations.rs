@@ -65,7 +65,8 @@ impl Registrations {
             self.moved.store(true, Ordering::Relaxed);
         }
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-        others.retain(|other| !Arc::ptr_eq(&other.hub, &hub.shared));
+        // Those of hubs that are gone go as well: each would keep two descriptors open.
+        others.retain(|other| !Arc::ptr_eq(&other.hub, &hub.shared) && !other.hub.is_closed());
         others.push(new);
     }
 

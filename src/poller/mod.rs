@@ -13,7 +13,7 @@
 mod registry;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
 pub(crate) use registry::{Interest, Key, Registry};
@@ -86,15 +86,10 @@ impl<W: Copy + PartialEq> Poller<W> {
 
     /// Stops watching `fd`; gives back who still waited, for them to be told.
     pub(crate) fn deregister(&mut self, key: Key, fd: BorrowedFd<'_>) -> Vec<W> {
-        if !self.registry.contains(key) {
-            return Vec::new();
-        }
-        if let Err(error) = self.epoll.delete(fd) {
-            log::debug!(
-                "greenroom: descriptor {} left epoll by itself: {error}",
-                fd.as_raw_fd()
-            );
-        }
+        // Also for a key that is stale: the duplicate that somebody waited with is to leave the
+        // set, even if the wait was cancelled by its original. An error says that it has left by
+        // itself. To log it here would call into a logger that may wait for descriptors itself.
+        let _ = self.epoll.delete(fd);
         self.registry.remove(key)
     }
 

@@ -225,6 +225,7 @@ impl<W: Copy + PartialEq> Registry<W> {
     }
 
     /// Is this key's descriptor still registered?
+    #[cfg(test)]
     pub(crate) fn contains(&self, key: Key) -> bool {
         let slot = self.slots.get(key.slot as usize);
         slot.is_some_and(|slot| slot.generation == key.generation && slot.fd >= 0)
