@@ -11,7 +11,7 @@
 use std::io::{self, Read, Write};
 
 use clap::Parser;
-use greenroom::net::{Ipv4Addr, TcpListener, TcpStream};
+use greenroom::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 /// Sends back whatever comes in.
 #[derive(Parser)]
@@ -22,7 +22,10 @@ struct Args {
 
 fn main() -> io::Result<()> {
     let args = Args::parse();
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port))?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
+    let listener = TcpListener::bind(address).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    })?;
     println!("listening on {}", listener.local_addr()?);
     loop {
         match listener.accept() {

@@ -27,7 +27,7 @@ fn main() {
 
     let foo = move || {
         println!("Running in foo");
-        // Stands for anything that waits: a read, a query, a lock.
+        // Stands for anything that waits: a read, a query.
         sleep(2 * second);
         println!("Explicit context switch to foo again");
     };

@@ -25,7 +25,7 @@ struct Args {
 
 fn main() -> io::Result<()> {
     let Args { listen, target } = Args::parse();
-    let listener = TcpListener::bind(&listen)?;
+    let listener = TcpListener::bind(&listen).map_err(|error| told(&listen, error))?;
     println!("listening on {}", listener.local_addr()?);
     loop {
         let (client, peer) = match listener.accept() {
@@ -43,9 +43,14 @@ fn main() -> io::Result<()> {
     }
 }
 
+/// The error, with the address that it is about.
+fn told(address: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{address}: {error}"))
+}
+
 /// Returns how many bytes went to the target and how many came back.
 fn forward(client: &TcpStream, target: &str) -> io::Result<(u64, u64)> {
-    let server = TcpStream::connect(target)?;
+    let server = TcpStream::connect(target).map_err(|error| told(target, error))?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     greenroom::scope(|s| {

@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use greenroom::{Builder, Greenlet};
 
 /// Spawns greenlets that sleep, and prints what they cost.
 #[derive(Parser)]
@@ -35,14 +36,30 @@ fn sleeper() -> Duration {
     alarm.elapsed()
 }
 
+/// As many as there is room for.
+fn spawn_sleepers(count: u64) -> Vec<Greenlet<Duration>> {
+    let spawn = |_| Builder::new().spawn(sleeper);
+    let mut greenlets = Vec::new();
+    for greenlet in (0..count).map(spawn) {
+        match greenlet {
+            Ok(greenlet) => greenlets.push(greenlet),
+            Err(error) => {
+                eprintln!("only {} greenlets fit: {error}", greenlets.len());
+                break;
+            }
+        }
+    }
+    greenlets
+}
+
 fn main() {
     let args = Args::parse();
     let (count, watch) = (args.count, Duration::from_millis(args.watch_ms));
     let (memory, maps) = (memory_bytes(), map_count());
 
     let begin = Instant::now();
-    let greenlets: Vec<_> = (0..count).map(|_| greenroom::spawn(sleeper)).collect();
-    let spawned = begin.elapsed();
+    let greenlets = spawn_sleepers(count);
+    let (count, spawned) = (greenlets.len() as u64, begin.elapsed());
     // Time enough for all to begin their sleep, and to be watched.
     let alarm = *ALARM.get_or_init(|| Instant::now() + 4 * spawned + 2 * watch);
     // All others run once, and fall asleep.
@@ -61,7 +78,8 @@ fn main() {
     let results = greenroom::joinall(greenlets).into_iter();
     let mut late: Vec<_> = results.map(|result| result.expect("sleeps well")).collect();
     late.sort_unstable();
-    let (median, last) = (late[late.len() / 2], late[late.len() - 1]);
+    let Some(last) = late.last() else { return };
+    let median = late[late.len() / 2];
     println!("late by      {median:.3?} (median), {last:.3?} (last)");
 }
 

@@ -4,7 +4,7 @@
 //! line), so everything goes through [`visible`]: a terminal gets no control bytes of theirs.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -172,9 +172,16 @@ fn entry(outcome: &Outcome) -> Value {
     })
 }
 
-/// Prints a line; when nobody reads on (`fetch | head`), the fetching still goes on.
+/// Prints a line; when nobody reads on (`fetch | head`), the fetching still goes on. What can't be
+/// written for another reason, a full disk say, must not pass for a success.
 fn say(mut out: impl Write, text: fmt::Arguments<'_>) {
-    let _ = writeln!(out, "{text}");
+    match writeln!(out, "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            let _ = writeln!(io::stderr(), "cannot write the results: {error}");
+            std::process::exit(1);
+        }
+        _ => {}
+    }
 }
 
 /// The text with every control character spelled out.

@@ -166,7 +166,7 @@ fn within<T>(
     f: impl FnOnce() -> T,
 ) -> Result<T, Elapsed> {
     let frame = Frame {
-        id: hub.next_number(),
+        id: hub.next_frame_id(),
         deadline: clock::saturating_add(hub.fresh_now(), limit),
         unwinding: thread::panicking(),
         outer: task.get().local().frames.get(),

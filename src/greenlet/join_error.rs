@@ -26,6 +26,7 @@ enum Failure {
     Killed,
     Panic(Box<dyn Any + Send + 'static>),
     NotStarted(io::Error),
+    Abandoned,
 }
 
 // SAFETY: by reference the payload is reached only as a type that is `Sync` (`downcast_ref`'s
@@ -35,6 +36,10 @@ unsafe impl Sync for JoinError {}
 impl JoinError {
     pub(super) fn killed() -> JoinError {
         JoinError(Failure::Killed)
+    }
+
+    pub(super) fn abandoned() -> JoinError {
+        JoinError(Failure::Abandoned)
     }
 
     pub(super) fn not_started(error: io::Error) -> JoinError {
@@ -87,6 +92,19 @@ impl JoinError {
         }
     }
 
+    /// The greenlet was still parked when its OS thread ended (or when the [`run`](crate::run)
+    /// that it belonged to gave it up), and has been leaked.
+    ///
+    /// # Examples
+    /// ```
+    /// let parked = || greenroom::spawn(greenroom::thread::park);
+    /// let orphan = std::thread::spawn(parked).join().unwrap();
+    /// assert!(orphan.join().unwrap_err().is_abandoned());
+    /// ```
+    pub fn is_abandoned(&self) -> bool {
+        matches!(self.0, Failure::Abandoned)
+    }
+
     /// Which lack of a resource kept the greenlet from starting, if that is what happened.
     pub fn not_started_because(&self) -> Option<&io::Error> {
         match &self.0 {
@@ -118,6 +136,7 @@ impl fmt::Display for JoinError {
                 )
             }
             Failure::NotStarted(error) => write!(f, "the greenlet could not be started: {error}"),
+            Failure::Abandoned => write!(f, "the greenlet's OS thread has ended without it"),
         }
     }
 }

@@ -74,7 +74,7 @@ where
             delay,
             spawned_at,
         } = plan;
-        let id = hub.shared.id_of(hub.next_number());
+        let id = hub.next_greenlet_id();
         let task = Arc::new(Task::new(Arc::clone(&hub.shared), id, name, spawned_at));
         let packet = Arc::new(Packet::new());
         let start_at = delay.map(|delay| clock::saturating_add(hub.fresh_now(), delay));

@@ -106,9 +106,8 @@ impl<T> Greenlet<T> {
     }
 
     fn take(self) -> Result<T, JoinError> {
-        self.packet
-            .take(&self.thread.task)
-            .expect("a greenlet that has ended has left its result")
+        let left = self.packet.take(&self.thread.task);
+        left.unwrap_or_else(|| Err(JoinError::abandoned()))
     }
 
     /// Whether the greenlet has finished: a [`join`](Greenlet::join) would not park.

@@ -8,17 +8,19 @@
 //! * A forked child forgets the pointer: it begins without a hub and never touches its parent's
 //!   epoll set. If a greenlet that forked returns in the child, the child ends there, as one
 //!   does whose forking thread returns.
-//! * When a thread ends with parked greenlets, they and the hub are leaked. To unwind their
+//! * When a thread ends with parked greenlets, they and the hub are leaked, and who joins them
+//!   from elsewhere is told. To unwind their
 //!   stacks there, in the middle of the destruction of thread-locals, would be a use after
 //!   free reachable from safe code.
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
 use std::rc::Rc;
 
-use super::Hub;
 use super::sim::World;
+use super::{Exit, Hub, Task};
 use crate::sys;
 
 thread_local! {
@@ -46,8 +48,20 @@ fn retire(hub: Rc<Hub>) {
         drop(hub);
     } else {
         log::info!("greenroom: an OS thread ends; its {left} parked greenlets are leaked");
+        hub.each_task(|task| abandon(task));
         std::mem::forget(hub);
     }
+}
+
+/// Tells those who wait for a greenlet that will never run again. It leaves no result.
+fn abandon(task: &Task) {
+    task.end(|exit| {
+        let told = panic::catch_unwind(AssertUnwindSafe(|| match exit {
+            Exit::Wake(waker) => waker.wake(),
+            Exit::Call(call) => call(),
+        }));
+        told.unwrap_or_else(std::mem::forget);
+    });
 }
 
 extern "C" fn forget_in_forked_child() {

@@ -110,8 +110,8 @@ pub(crate) struct Hub {
     turn: turn::Progress,
     events: events::Events,
     pub(crate) counters: stats::Counters,
-    /// How many numbers were given out, to greenlets and timeouts.
-    numbers: Cell<u64>,
+    frame_ids: Cell<u64>,
+    greenlet_ids: Cell<u64>,
     /// Parked tasks that something outside this hub will wake, which nothing here shows.
     pub(crate) helped: Rc<Cell<usize>>,
     /// When this hub last saw that there are other OS threads.
@@ -153,7 +153,8 @@ impl Hub {
             turn: turn::Progress::default(),
             events: events::Events::new(),
             counters: stats::Counters::default(),
-            numbers: Cell::new(0),
+            frame_ids: Cell::new(0),
+            greenlet_ids: Cell::new(0),
             helped: Rc::default(),
             company_seen_at: Cell::new(0),
             outwaiters: RefCell::default(),
@@ -390,10 +391,16 @@ impl Hub {
         self.turn.is_budget_spent()
     }
 
-    /// A number that no other greenlet or timeout of this hub has had.
-    pub(crate) fn next_number(&self) -> u64 {
-        self.numbers.set(self.numbers.get() + 1);
-        self.numbers.get()
+    /// A number that no other timeout of this hub has had; 0 is none.
+    pub(crate) fn next_frame_id(&self) -> u64 {
+        self.frame_ids.set(self.frame_ids.get() + 1);
+        self.frame_ids.get()
+    }
+
+    /// An id for a greenlet that is spawned here. The root has the first.
+    pub(crate) fn next_greenlet_id(&self) -> u64 {
+        self.greenlet_ids.set(self.greenlet_ids.get() + 1);
+        self.shared.id_of(self.greenlet_ids.get())
     }
 
     /// Parks the root until all others have ended; false at the deadline, at a kill or a timeout

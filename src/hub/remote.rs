@@ -27,8 +27,9 @@ use crate::sys::event_fd::EventFd;
 use crate::sys::{fork, panics};
 
 /// Greenlet ids are `hub << ID_BITS | count`: unique in the process, without a shared counter.
-/// The count is even for those that the hub numbers, odd for those that other threads do.
 pub(super) const ID_BITS: u32 = 40;
+/// Set in the count of those that another thread has numbered.
+pub(super) const REMOTE_BIT: u64 = 1 << (ID_BITS - 1);
 
 static HUBS: AtomicU64 = AtomicU64::new(0);
 
@@ -106,12 +107,12 @@ impl Shared {
 
     /// The id of a greenlet that another thread spawns here.
     pub(crate) fn next_id(&self) -> u64 {
-        (self.number << ID_BITS) | (self.ids.fetch_add(1, Ordering::Relaxed) * 2 + 1)
+        self.id_of(REMOTE_BIT | self.ids.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The id of the greenlet that is the hub's own `count`th.
     pub(crate) fn id_of(&self, count: u64) -> u64 {
-        (self.number << ID_BITS) | (count * 2)
+        (self.number << ID_BITS) | count
     }
 
     /// Leaves a message. `false` when the hub is gone: the message is then dropped, here.

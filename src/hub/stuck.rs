@@ -94,7 +94,7 @@ impl Hub {
             }
             State::Parked => {
                 let why = local.why.get();
-                format!("{task}: waits for {why} since {age:.3?}; spawned at {place}")
+                format!("{task}: waits for {why}, for {age:.3?} now; spawned at {place}")
             }
             State::Running => format!("{task}: runs; spawned at {place}"),
             _ => format!("{task}: is runnable; spawned at {place}"),

@@ -29,7 +29,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::remote::{ID_BITS, Shared};
+use super::remote::{ID_BITS, REMOTE_BIT, Shared};
 use super::waker::Waker;
 use crate::coroutine::{Coroutine, Suspender};
 use crate::timer;
@@ -48,9 +48,18 @@ impl GreenletId {
     }
 }
 
+/// The count on its hub: "7" on the first hub of the process, "2.7" on its third; "r7" for the
+/// 7th that was spawned there from another thread.
 impl fmt::Display for GreenletId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        let (hub, count) = (self.0 >> ID_BITS, self.0 & ((1 << ID_BITS) - 1));
+        if hub > 0 {
+            write!(f, "{hub}.")?;
+        }
+        if count & REMOTE_BIT != 0 {
+            write!(f, "r")?;
+        }
+        write!(f, "{}", count & !REMOTE_BIT)
     }
 }
 
@@ -90,7 +99,7 @@ impl fmt::Display for Why {
             Why::Unpark => write!(f, "an unpark"),
             Why::Readable(fd) => write!(f, "descriptor {fd} to be readable"),
             Why::Writable(fd) => write!(f, "descriptor {fd} to be writable"),
-            Why::Join(id) => write!(f, "greenlet #{id} to finish"),
+            Why::Join(id) => write!(f, "greenlet #{} to finish", GreenletId(*id)),
             Why::Wait(count) => write!(f, "the first of {count} objects"),
             Why::Scope(count) => write!(f, "the {count} greenlets of its scope"),
             Why::Others => write!(f, "all other greenlets to finish"),
@@ -358,7 +367,7 @@ impl fmt::Debug for Task {
 /// "greenlet #7" or "greenlet #7 'name'".
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "greenlet #{}", self.id)?;
+        write!(f, "greenlet #{}", self.greenlet_id())?;
         match &self.name {
             Some(name) => write!(f, " '{name}'"),
             None => Ok(()),

@@ -193,6 +193,10 @@ impl Hub {
     }
 
     pub(super) fn receive_mail(&self) {
+        // The look is a plain load, the attempt to take something a fence.
+        if !self.shared.has_mail() {
+            return;
+        }
         for _ in 0..MAIL_MAX {
             match self.shared.receive() {
                 None => break,
@@ -208,8 +212,10 @@ impl Hub {
 
     /// Nothing is runnable: wait for a descriptor, a timer, or mail.
     fn sleep(&self) {
-        self.now.set(self.fresh_now());
         let next_timer = self.timers.borrow().next_deadline();
+        if next_timer.is_some() {
+            self.now.set(self.fresh_now());
+        }
         if !self.idlers.borrow().is_empty() || self.world.sim().is_some() {
             self.collect(Some(0));
             let due = next_timer.is_some_and(|deadline| deadline <= self.now());

@@ -37,9 +37,9 @@ pub(crate) use simulated::sit_out;
 pub(crate) use source::Source;
 pub use std::io::{
     BufRead, BufReader, BufWriter, Bytes, Chain, Cursor, Empty, Error, ErrorKind, IntoInnerError,
-    IoSlice, IoSliceMut, LineWriter, Lines, Read, Repeat, Result, Seek, SeekFrom, Sink, Split,
-    Stderr, StderrLock, Stdout, StdoutLock, Take, Write, copy, empty, prelude, read_to_string,
-    repeat, sink, stderr, stdout,
+    IoSlice, IoSliceMut, IsTerminal, LineWriter, Lines, Read, Repeat, Result, Seek, SeekFrom, Sink,
+    Split, Stderr, StderrLock, Stdout, StdoutLock, Take, Write, WriterPanicked, copy, empty,
+    prelude, read_to_string, repeat, sink, stderr, stdout,
 };
 pub use stdin::{Stdin, StdinLock, stdin};
 pub use wait::{cancel_waits, wait_readable, wait_writable};

@@ -95,6 +95,11 @@ impl Stdin {
         self.lock().read_line(line)
     }
 
+    /// Whether it is a terminal. std's trait `IsTerminal` can't be implemented outside of std.
+    pub fn is_terminal(&self) -> bool {
+        io::IsTerminal::is_terminal(&self.as_fd())
+    }
+
     /// The lines, without their ends, as an iterator that holds the lock.
     ///
     /// # Parks

@@ -9,6 +9,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
+use std::thread::AccessError;
 
 use crate::hub::with_hub;
 
@@ -76,6 +77,14 @@ impl<T: 'static> LocalKey<T> {
             None => self.make(),
         };
         f(&value)
+    }
+
+    /// As [`with`](LocalKey::with); for code that was written for std's, where it can fail.
+    ///
+    /// # Errors
+    /// Never: a greenlet's values last until it has ended.
+    pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
+        Ok(self.with(f))
     }
 
     fn address(&'static self) -> usize {
