@@ -1,11 +1,12 @@
 //! Giving the turn away: for a time, until woken, or just once.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::cancel;
 use crate::hub::sim::World;
-use crate::hub::{Hub, Why, current_hub, run_on_fresh_hub, with_hub};
+use crate::hub::{Hub, Task, Why, current_hub, run_on_fresh_hub, with_hub};
 use crate::sys::clock;
 
 /// How long a hub that is taken down waits for killed greenlets that don't end.
@@ -200,9 +201,15 @@ pub(crate) fn run_in<T>(world: World, f: impl FnOnce(&Hub) -> T) -> T {
 fn take_down(hub: &Hub) {
     let kill_and_wait = || {
         let limit = cancel::deadline_in(TEARDOWN_MAX);
+        let mut killed: Vec<Arc<Task>> = Vec::new();
         loop {
-            // Again and again, for destructors may spawn.
-            hub.each_task(cancel::kill);
+            killed.retain(|task| !task.is_ended());
+            if killed.is_empty() {
+                // All at first; later those that their destructors have spawned, which these
+                // may have been waiting for.
+                hub.each_task(|task| killed.push(Arc::clone(task)));
+                killed.iter().for_each(cancel::kill);
+            }
             let step = cancel::deadline_in(TEARDOWN_STEP);
             if hub.wait_for_others(step.min(limit)) {
                 return true;
