@@ -237,8 +237,8 @@ pub(crate) struct Task {
 // SAFETY: `local` is reached only through `Task::local`, whose callers are on the OS thread of
 // the task's hub; all other fields are immutable or synchronise themselves. What `local` owns
 // (the coroutine, the storage of green_local! and tree_local!) is taken out before the task
-// ends, on the hub's thread, so that no other thread drops it; a task that never ends is never
-// dropped.
+// ends, on the hub's thread, so that no other thread drops it; a task that never runs to its end
+// (its thread has ended, it was declared abandoned) is never dropped, for the leaked hub counts it.
 unsafe impl Send for Task {}
 // SAFETY: as above.
 unsafe impl Sync for Task {}
