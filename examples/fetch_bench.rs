@@ -18,11 +18,11 @@ mod resolver;
 mod transport;
 
 use greenroom as green;
-use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use ureq::tls::RootCerts;
 use url::Url;
 
@@ -34,15 +34,23 @@ const LIMITS: Limits = Limits {
     redirects_max: 0,
 };
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let [url, count, concurrency] = args.as_slice() else {
-        return Err("usage: fetch_bench URL N CONCURRENCY".into());
-    };
-    let url = Url::parse(url)?;
-    let count: usize = count.parse()?;
-    let concurrency: usize = concurrency.parse()?;
+/// Fetches one URL many times and prints one line of JSON: what that took.
+#[derive(Parser)]
+struct Args {
+    /// What to fetch; its body has to be `Hello, World!`
+    url: Url,
+    /// How many times
+    count: usize,
+    /// How many of them at once
+    concurrency: usize,
+}
 
+fn main() {
+    let Args {
+        url,
+        count,
+        concurrency,
+    } = Args::parse();
     let start = Instant::now();
     let client = Client::new(LIMITS, RootCerts::WebPki);
     let shared = Arc::new((client, url, AtomicUsize::new(0)));
@@ -70,7 +78,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         "{}",
         serde_json::json!({ "secs": secs, "ok": ok, "cpu_s": cpu_s, "hwm_kb": hwm_kb })
     );
-    Ok(())
 }
 
 /// What this process has used so far, in all its threads.
