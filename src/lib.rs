@@ -61,6 +61,8 @@ mod greenlet;
 pub mod hub;
 pub mod io;
 mod local;
+#[cfg(feature = "monkey")]
+pub mod monkey;
 pub mod net;
 pub mod os;
 mod poller;

@@ -29,7 +29,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    spawn_local(f)
+    spawn_planned(Plan::new(), f)
 }
 
 /// As [`spawn`], for what is not `Send`: the greenlet never leaves this OS thread.
@@ -51,7 +51,7 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    spawn_planned(Plan::new(), f)
+    spawn_planned(Plan::sharing(), f)
 }
 
 /// As [`spawn`], but first runs after `delay`. Killed before that, it never runs.
@@ -92,8 +92,8 @@ where
             Plan {
                 name,
                 stack_size: None,
-                delay: None,
                 spawned_at,
+                ..Plan::new()
             },
             error,
         )
@@ -154,7 +154,7 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.spawn_local(f)
+        launch::launch_static(self.plan(), f)
     }
 
     /// As [`spawn_local`].
@@ -170,7 +170,7 @@ impl Builder {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        launch::launch_static(self.plan(), f)
+        launch::launch_static(self.plan().shared(), f)
     }
 
     /// As [`Scope::spawn`].
@@ -201,7 +201,7 @@ impl Builder {
         F: FnOnce() -> T + 'scope,
         T: 'scope,
     {
-        scope.launch(self.plan(), f)
+        scope.launch(self.plan().shared(), f)
     }
 
     /// As [`HubHandle::spawn`]: what is not to be had over there is told by

@@ -5,6 +5,7 @@
 //!     killed already?  drop the closure  :  run it, catching its unwind
 //!     put the result into the packet; drop our half of the packet
 //!     drop the green_local! values, and our share of the tree_local! ones
+//!     run the destructors of thread-locals, where they are its own
 //!     leave the scope, if there is one      (nothing borrowed is touched from here on)
 //!     declare the task ended: wake who joins, call the links
 //! ```
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::identity;
 use super::packet::Packet;
 use super::{Greenlet, GreenletRef, JoinError};
 use crate::cancel;
@@ -29,6 +31,8 @@ pub(super) struct Plan {
     pub(super) name: Option<Box<str>>,
     pub(super) stack_size: Option<usize>,
     pub(super) delay: Option<Duration>,
+    /// With the thread-locals of whoever spawns it, and not with its own.
+    pub(super) shares_thread_locals: bool,
     pub(super) spawned_at: &'static Location<'static>,
 }
 
@@ -39,7 +43,21 @@ impl Plan {
             name: None,
             stack_size: None,
             delay: None,
+            shares_thread_locals: false,
             spawned_at: Location::caller(),
+        }
+    }
+
+    /// For one that runs with the thread-locals of whoever spawns it.
+    #[track_caller]
+    pub(super) fn sharing() -> Plan {
+        Plan::new().shared()
+    }
+
+    pub(super) fn shared(self) -> Plan {
+        Plan {
+            shares_thread_locals: true,
+            ..self
         }
     }
 }
@@ -72,15 +90,18 @@ where
             name,
             stack_size,
             delay,
+            shares_thread_locals,
             spawned_at,
         } = plan;
         let id = hub.next_greenlet_id();
         let task = Arc::new(Task::new(Arc::clone(&hub.shared), id, name, spawned_at));
+        identity::give(hub, &task, shares_thread_locals)?;
         let packet = Arc::new(Packet::new());
         let start_at = delay.map(|delay| clock::saturating_add(hub.fresh_now(), delay));
         let body = body(f, Arc::clone(&packet), leave);
         // SAFETY: `body` does not unwind; the caller vouches for lifetimes.
-        unsafe { hub.launch(&task, stack_size, start_at, body)? };
+        let launched = unsafe { hub.launch(&task, stack_size, start_at, body) };
+        launched.inspect_err(|_| identity::take_back(&task))?;
         if let Some(spawner) = hub.running_greenlet() {
             task.local().tree.set(spawner.get().local().shared_tree());
         }
@@ -99,6 +120,7 @@ where
         name,
         stack_size,
         delay,
+        shares_thread_locals: _,
         spawned_at,
     } = plan;
     let id = handle.shared.next_id();
@@ -116,10 +138,13 @@ where
         let mut launched = Err(io::Error::other("the destructor of its closure panicked"));
         // Without a stack for it the closure is dropped, in the hub, which must not unwind.
         contain("the destructor of a closure", || {
-            // SAFETY: `body` does not unwind, and all in it is 'static.
-            launched = unsafe { hub.launch(&task, stack_size, start_at, body) };
+            launched = identity::give(hub, &task, false).and_then(|()| {
+                // SAFETY: `body` does not unwind, and all in it is 'static.
+                unsafe { hub.launch(&task, stack_size, start_at, body) }
+            });
         });
         if let Err(error) = launched {
+            identity::take_back(&task);
             conclude(&task, packet, Err(JoinError::not_started(error)));
         }
     };
@@ -176,11 +201,13 @@ where
         unsafe { packet.put(result) };
         contain("the destructor of a result", || drop(packet));
         drop_locals(task);
+        identity::end(task);
         leave();
         end(task);
         // What ran since then, a link that was dropped or a logger, may have made new ones: left
         // here they would be dropped by whoever lets go of the task last, on any thread.
         drop_locals(task);
+        identity::end(task);
     }
 }
 

@@ -1,6 +1,8 @@
 //! Greenlets as their users see them.
 
 mod builder;
+#[allow(unsafe_code, reason = "thread-locals are ended as glibc ends them")]
+pub(crate) mod identity;
 #[allow(unsafe_code, reason = "a panic payload is not Sync by itself")]
 mod join_error;
 #[allow(unsafe_code, reason = "closures move to other stacks")]

@@ -161,14 +161,14 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         F: FnOnce() -> T + 'scope,
         T: 'scope,
     {
-        let plan = Plan::new();
+        let plan = Plan::sharing();
         let spawned_at = plan.spawned_at;
         self.launch(plan, f).unwrap_or_else(|error| {
             let again = Plan {
                 name: None,
                 stack_size: None,
-                delay: None,
                 spawned_at,
+                ..Plan::new()
             };
             self.children.failed.set(self.children.failed.get() + 1);
             ScopedGreenlet::new(launch::stillborn(again, error), &self.children)

@@ -68,6 +68,15 @@ extern "C" fn forget_in_forked_child() {
     CURRENT.set(ptr::null());
 }
 
+/// Names the hub that resumes whoever calls this: for thread-locals that are a greenlet's own.
+///
+/// # Safety
+/// `hub` outlives the use of these thread-locals by greenlets.
+#[inline]
+pub(super) unsafe fn adopt(hub: *const Hub) {
+    CURRENT.set(hub);
+}
+
 pub(super) fn watch_forks() {
     sys::fork::watch(forget_in_forked_child);
 }

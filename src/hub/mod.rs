@@ -105,6 +105,8 @@ pub(crate) struct Hub {
     pub(crate) poller: RefCell<Poller<TaskPtr>>,
     stacks: RefCell<Pool>,
     pub(crate) world: World,
+    /// Of which process it is, in number of forks.
+    forks: u32,
     /// The clock as of this turn.
     now: Cell<u64>,
     turn: turn::Progress,
@@ -149,6 +151,7 @@ impl Hub {
             poller: RefCell::new(poller),
             stacks: RefCell::new(Pool::new()),
             world,
+            forks: sys::fork::generation(),
             now: Cell::new(now),
             turn: turn::Progress::default(),
             events: events::Events::new(),

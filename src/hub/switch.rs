@@ -12,7 +12,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use super::task::{State, Task, TaskPtr};
-use super::{Hub, with_hub};
+use super::{Hub, current, with_hub};
 use crate::coroutine::Coroutine;
 use crate::poller::Interest;
 use crate::stack::Stack;
@@ -37,7 +37,11 @@ impl Hub {
         debug_assert!(self.owns(task));
         let stack = self.stacks.borrow_mut().take(stack_size)?;
         let at = TaskPtr::new(task);
+        let hub = ptr::from_ref(self);
         let start = move || {
+            // Its thread-locals may never have seen a hub.
+            // SAFETY: this hub resumes it, and so is there as long as it runs.
+            unsafe { current::adopt(hub) };
             disarm_start(at);
             body();
         };
@@ -100,10 +104,16 @@ pub(super) fn resume(task: TaskPtr) -> bool {
     // SAFETY: facts 1 and 2. The code that runs meanwhile reaches other fields of the task,
     // never this one.
     let coroutine = unsafe { &mut *task.get().local().coroutine.get() };
-    coroutine
+    let coroutine = coroutine
         .as_mut()
-        .expect("a task in the run queue has its coroutine")
-        .resume()
+        .expect("a task in the run queue has its coroutine");
+    #[cfg(feature = "monkey")]
+    if let Some(identity) = &*task.get().local().identity.borrow() {
+        // SAFETY: those who share these thread-locals are greenlets of one hub, which runs one
+        // at a time; the coroutine comes back here with them in place, as it went.
+        return unsafe { identity.within(|| coroutine.resume()) };
+    }
+    coroutine.resume()
 }
 
 /// Leaves the stack of `task`, which is the one that runs.
@@ -145,6 +155,8 @@ fn prefetch(from: *const u8, length: usize) {
 pub(super) fn retire(task: &Task) -> Stack {
     // SAFETY: facts 1 and 2.
     let coroutine = unsafe { (*task.local().coroutine.get()).take() };
+    #[cfg(feature = "monkey")]
+    drop(task.local().identity.take());
     coroutine.expect("a task ends once").into_stack()
 }
 

@@ -32,6 +32,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::remote::{ID_BITS, REMOTE_BIT, Shared};
 use super::waker::Waker;
 use crate::coroutine::{Coroutine, Suspender};
+#[cfg(feature = "monkey")]
+use crate::sys::identity::Identity;
 use crate::timer;
 
 /// Identifies a greenlet for the life of the process.
@@ -144,6 +146,9 @@ pub(crate) struct Local {
     pub(crate) foreign: Cell<u32>,
     /// The kill or the frame that was delivered last, by number; `u64::MAX` for none.
     pub(crate) met: Cell<u64>,
+    /// The thread-locals that it runs with; `None` for those of whoever runs the hub.
+    #[cfg(feature = "monkey")]
+    pub(crate) identity: RefCell<Option<Rc<Identity>>>,
     /// Storage of the room `local`.
     pub(crate) locals: RefCell<Option<Box<dyn Any>>>,
     /// Storage of the same room that those inherit who are spawned by this task.
@@ -265,6 +270,8 @@ impl Task {
             shields: Cell::new(0),
             foreign: Cell::new(0),
             met: Cell::new(u64::MAX),
+            #[cfg(feature = "monkey")]
+            identity: RefCell::new(None),
             locals: RefCell::new(None),
             tree: Cell::new(None),
         };

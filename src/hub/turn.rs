@@ -8,7 +8,7 @@
 use std::cell::Cell;
 
 use super::task::{State, TaskPtr, Why};
-use super::{Hub, Message, switch, with_hub};
+use super::{Hub, Message, switch};
 use crate::sys;
 
 const RESUMES_MAX: u32 = if cfg!(greenroom_turn_of_one) { 1 } else { 256 };
@@ -128,7 +128,7 @@ impl Hub {
 
     /// A task's body has returned: its stack can be used again.
     fn bury(&self, task: TaskPtr) {
-        if with_hub(|hub| !hub.is_some_and(|hub| std::ptr::eq(hub, self))) {
+        if self.forks != sys::fork::generation() {
             // The greenlet forked, and this is the child: the stack below is the parent's.
             sys::fork::exit_child();
         }

@@ -11,6 +11,8 @@ pub(crate) mod event_fd;
 pub(crate) mod fd;
 pub(crate) mod fd_traits;
 pub(crate) mod fork;
+#[cfg(feature = "monkey")]
+pub(crate) mod identity;
 pub(crate) mod panics;
 pub(crate) mod resolve;
 pub(crate) mod socket;

@@ -1,0 +1,80 @@
+//! Which thread-locals a greenlet runs with: its own, or those of whoever spawned it.
+//!
+//! | spawned by | once this is turned on |
+//! |---|---|
+//! | `spawn`, `spawn_later`, `Builder::spawn`, `HubHandle::spawn` | its own: it may be taken for a thread, its closure is `Send` |
+//! | `spawn_local`, `scope` | its spawner's, since what is not `Send` may refer to them |
+//!
+//! Without the feature `monkey` there is nothing to choose, and nothing is paid.
+
+use std::io;
+
+use crate::hub::{Hub, Task};
+
+#[cfg(feature = "monkey")]
+pub(crate) use own::turn_on;
+#[cfg(feature = "monkey")]
+pub(super) use own::{end, give, take_back};
+
+#[cfg(feature = "monkey")]
+mod own {
+    use super::{Hub, Task, io};
+    use crate::cancel;
+    use crate::sys::identity::{Identity, probe};
+    use std::rc::Rc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    static ON: AtomicBool = AtomicBool::new(false);
+
+    /// From now on those who may have thread-locals of their own get them.
+    ///
+    /// # Errors
+    /// Says why not, where a trial fails.
+    pub(crate) fn turn_on() -> Result<(), String> {
+        probe()?;
+        ON.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    pub(in super::super) fn give(hub: &Hub, task: &Task, shares: bool) -> io::Result<()> {
+        let identity = if shares {
+            let spawner = hub.running_greenlet();
+            spawner.and_then(|spawner| spawner.get().local().identity.borrow().clone())
+        } else if ON.load(Ordering::Acquire) {
+            Some(Rc::new(Identity::new()?))
+        } else {
+            None
+        };
+        *task.local().identity.borrow_mut() = identity;
+        Ok(())
+    }
+
+    /// For a task that could not be launched: nothing of its hub's may stay in it.
+    pub(in super::super) fn take_back(task: &Task) {
+        drop(task.local().identity.take());
+    }
+
+    /// Ends the thread-locals of the running greenlet, if nobody shares them any more.
+    ///
+    /// Their destructors are called by C code, and std ends the process if one unwinds: so no
+    /// kill and no timeout is delivered there.
+    pub(in super::super) fn end(task: &Task) {
+        let identity = task.local().identity.borrow();
+        let Some(identity) = &*identity else { return };
+        if Rc::strong_count(identity) == 1 {
+            // SAFETY: they are what the running greenlet runs with, and nobody else has them.
+            cancel::shield(|| cancel::foreign(|| unsafe { identity.run_destructors() }));
+        }
+    }
+}
+
+#[cfg(not(feature = "monkey"))]
+pub(super) fn give(_hub: &Hub, _task: &Task, _shares: bool) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(feature = "monkey"))]
+pub(super) fn take_back(_task: &Task) {}
+
+#[cfg(not(feature = "monkey"))]
+pub(super) fn end(_task: &Task) {}

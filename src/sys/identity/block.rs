@@ -1,0 +1,240 @@
+//! One block of thread-locals: made, run with, ended, used again.
+
+use std::ffi::c_void;
+use std::io;
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crossbeam_queue::SegQueue;
+
+use super::base;
+use super::glibc::{self, Glibc, glibc};
+
+/// The head of `struct pthread` that compilers and the ABI know about (`tcbhead_t`): the block's
+/// own address, the table of modules, once more the block's address, whether there are several
+/// threads, the entry to the kernel, the stack protector's and the pointer guard's secrets...
+pub(super) const HEADER_BYTES: usize = 128;
+const TABLE_OF_MODULES_AT: usize = 8;
+const SELF_AT: usize = 16;
+const SEVERAL_THREADS_AT: usize = 24;
+/// From here to the end of the header all threads agree.
+const SHARED_AT: usize = 32;
+
+/// What glibc itself does at most (POSIX: PTHREAD_DESTRUCTOR_ITERATIONS is at least 4).
+const DESTRUCTOR_ROUNDS_MAX: usize = 4;
+
+/// Thread ids of greenlets: above all of the kernel's (at most 2^22), and below the two bits of a
+/// futex word that mean something else.
+const TID_FIRST: u32 = 1 << 28;
+const TID_LAST: u32 = (1 << 30) - 1;
+
+/// Blocks whose greenlets have ended, for the next ones: of all hubs, for what malloc caches in
+/// them would be lost with them.
+static IDLE: SegQueue<Idle> = SegQueue::new();
+
+struct Idle(*mut u8);
+
+// SAFETY: a block that nobody runs with is plain memory, owned by whoever holds the pointer.
+unsafe impl Send for Idle {}
+
+/// The thread-locals of one greenlet, or of one and the others that it shares them with.
+///
+/// Dropping it gives the block to the next greenlet; [`run_destructors`](Identity::run_destructors)
+/// should have run by then.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    block: *mut u8,
+}
+
+impl Identity {
+    /// A block in which no thread-local has been touched.
+    ///
+    /// # Errors
+    /// When there is no memory, or this libc is none that we understand.
+    pub(crate) fn new() -> io::Result<Identity> {
+        let glibc = glibc().map_err(io::Error::other)?;
+        let block = match IDLE.pop() {
+            Some(Idle(block)) => block,
+            None => allocate(glibc)?,
+        };
+        // SAFETY: the block is complete and ours alone.
+        unsafe { name(glibc, block) };
+        Ok(Identity { block })
+    }
+
+    /// Runs `run` with these thread-locals.
+    ///
+    /// # Safety
+    /// Nobody else runs with them now, on any OS thread; and `run` leaves as it entered, with
+    /// them in place.
+    // Never inlined: the caller's thread-locals are the caller's, and the compiler believes that
+    // their addresses don't change within a function.
+    #[inline(never)]
+    pub(crate) unsafe fn within<R>(&self, run: impl FnOnce() -> R) -> R {
+        let former = base::current();
+        // SAFETY: complete, and nobody else's (the caller); this function has no thread-locals.
+        unsafe { base::set(self.block) };
+        let result = run();
+        // SAFETY: what was in place before.
+        unsafe { base::set(former) };
+        result
+    }
+
+    /// Ends the thread-locals as the end of a thread would: runs the destructors of
+    /// `thread_local!`, of C++'s `thread_local`, and of pthread keys, until none is left.
+    ///
+    /// # Safety
+    /// To be called within these thread-locals, by the last who uses them.
+    pub(crate) unsafe fn run_destructors(&self) {
+        debug_assert_eq!(base::current(), self.block);
+        let Ok(glibc) = glibc() else { return };
+        for _ in 0..DESTRUCTOR_ROUNDS_MAX {
+            // SAFETY: as the end of a thread does, in that order.
+            unsafe { (glibc.call_tls_destructors)() };
+            // SAFETY: these are the running thread-locals.
+            if !unsafe { call_key_destructors(glibc, self.block) } {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Identity {
+    fn drop(&mut self) {
+        // SAFETY: who drops it is the last to use it, so nobody runs with it.
+        unsafe { self.within(put_images_back) };
+        IDLE.push(Idle(self.block));
+    }
+}
+
+fn allocate(glibc: &Glibc) -> io::Result<*mut u8> {
+    // SAFETY: null asks for a new block: with a table of modules, with the image of each
+    // module's thread-locals, and a zeroed `struct pthread`.
+    let block = unsafe { (glibc.allocate_tls)(ptr::null_mut()) }.cast::<u8>();
+    if block.is_null() {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    }
+    let here = base::current();
+    // SAFETY: the header and the fields are within the `struct pthread` of both blocks: the ABI
+    // says so of the header, `glibc::find` has looked for the rest.
+    unsafe {
+        block.cast::<*mut u8>().write(block);
+        debug_assert!(
+            !block
+                .add(TABLE_OF_MODULES_AT)
+                .cast::<*mut u8>()
+                .read()
+                .is_null()
+        );
+        block.add(SELF_AT).cast::<*mut u8>().write(block);
+        // Always: another hub's thread may come at any time.
+        block.add(SEVERAL_THREADS_AT).cast::<u64>().write(1);
+        let shared = HEADER_BYTES - SHARED_AT;
+        ptr::copy_nonoverlapping(here.add(SHARED_AT), block.add(SHARED_AT), shared);
+        // An empty list: its head points to itself, as does the way back into it.
+        let robust = block.add(glibc.robust_at).cast::<*mut u8>();
+        robust.write(robust.cast());
+        robust.sub(1).write(robust.cast());
+        let offset = here.add(glibc.robust_at).cast::<usize>().add(1).read();
+        robust.add(1).cast::<usize>().write(offset);
+        if glibc.rseq_at > 0 {
+            // "Not registered": the kernel goes on to write to the OS thread's own.
+            block.add(glibc.rseq_at).cast::<i32>().write(0);
+            block.add(glibc.rseq_at).cast::<i32>().add(1).write(-1);
+        }
+    }
+    let identity = Identity { block };
+    // SAFETY: the block is complete now, and nobody else knows it.
+    unsafe { identity.within(|| (glibc.init_ctype)()) };
+    std::mem::forget(identity);
+    Ok(block)
+}
+
+/// Gives the block a thread id of its own: owners of recursive locks are told apart by it.
+///
+/// # Safety
+/// The block is complete, and nobody runs with it.
+unsafe fn name(glibc: &Glibc, block: *mut u8) {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    let tid = TID_FIRST + next % (TID_LAST - TID_FIRST);
+    // SAFETY: the field is within the block's `struct pthread`, see `glibc::find`.
+    unsafe { block.add(glibc.tid_at).cast::<u32>().write(tid) };
+}
+
+/// Calls the destructor of each pthread key that has a value here, once. False if there was none.
+///
+/// # Safety
+/// `block` is what runs.
+unsafe fn call_key_destructors(glibc: &Glibc, block: *mut u8) -> bool {
+    let mut called = false;
+    let keys_per_table = glibc::keys_per_table(glibc);
+    for table in 0..glibc.tables {
+        // The first table lies within `struct pthread` and needs no pointer.
+        // SAFETY: `glibc::find` has looked that the pointers lie within the block.
+        let there = unsafe {
+            block
+                .add(glibc.tables_at)
+                .cast::<*mut u8>()
+                .add(table)
+                .read()
+        };
+        if table > 0 && there.is_null() {
+            continue;
+        }
+        for key in table * keys_per_table..(table + 1) * keys_per_table {
+            let value = glibc::value_of(key);
+            if value.is_null() {
+                continue;
+            }
+            glibc::clear_value_of(key);
+            if let Some(destructor) = glibc::destructor_of(glibc, key) {
+                called = true;
+                // SAFETY: that is what it was registered for.
+                unsafe { destructor(value) };
+            }
+        }
+    }
+    called
+}
+
+/// Makes all thread-locals what they were at first, except libc's own: malloc's cache is there.
+fn put_images_back() {
+    // SAFETY: the callback is called with valid records, during this call only.
+    unsafe { libc::dl_iterate_phdr(Some(put_image_back), ptr::null_mut()) };
+}
+
+unsafe extern "C" fn put_image_back(
+    info: *mut libc::dl_phdr_info,
+    _size: usize,
+    _data: *mut c_void,
+) -> i32 {
+    // SAFETY: dl_iterate_phdr(3): a valid record, whose name is a C string.
+    let (info, name) = unsafe {
+        let info = &*info;
+        (info, std::ffi::CStr::from_ptr(info.dlpi_name).to_bytes())
+    };
+    let file = name.rsplit(|byte| *byte == b'/').next().unwrap_or(name);
+    let of_libc = file.starts_with(b"libc.so") || file.starts_with(b"ld-linux");
+    let data = info.dlpi_tls_data.cast::<u8>();
+    if of_libc || data.is_null() {
+        return 0;
+    }
+    // SAFETY: dl_iterate_phdr(3): `dlpi_phdr` points to `dlpi_phnum` headers.
+    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
+    for header in headers
+        .iter()
+        .filter(|header| header.p_type == libc::PT_TLS)
+    {
+        let (filled, whole) = (header.p_filesz as usize, header.p_memsz as usize);
+        let image = (info.dlpi_addr + header.p_vaddr) as *const u8;
+        // SAFETY: `data` is this module's block among the running thread-locals, `p_memsz` long;
+        // the image of its beginning is in the module's mapping. Nothing refers to what is in
+        // there: its destructors have run, and its thread is over.
+        unsafe {
+            ptr::copy_nonoverlapping(image, data, filled);
+            data.add(filled).write_bytes(0, whole - filled);
+        }
+    }
+    0
+}

@@ -1,0 +1,155 @@
+//! What glibc knows about its threads, and tells debuggers: functions and offsets by name.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::sync::OnceLock;
+
+/// A number of bits, a number of elements, and an offset in bytes: how glibc describes a field
+/// to libthread_db (nptl_db/db_info.c).
+type Field = [u32; 3];
+
+/// All that is needed to make a block of thread-locals, and to end one.
+#[derive(Debug)]
+pub(super) struct Glibc {
+    pub(super) allocate_tls: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
+    pub(super) call_tls_destructors: unsafe extern "C" fn(),
+    pub(super) init_ctype: unsafe extern "C" fn(),
+    /// Where in it the thread's id is.
+    pub(super) tid_at: usize,
+    /// Where in it the pointers to tables of values of pthread keys are, and how many.
+    pub(super) tables_at: usize,
+    pub(super) tables: usize,
+    /// Where in it the head of the list of robust mutexes is.
+    pub(super) robust_at: usize,
+    /// Where in it the kernel would note the processor, if it knew this thread; 0 for nowhere.
+    pub(super) rseq_at: usize,
+    /// The table of all pthread keys, the size of an entry, and where in it the destructor is.
+    pub(super) keys: *const u8,
+    pub(super) key_bytes: usize,
+    pub(super) key_destructor_at: usize,
+}
+
+// SAFETY: addresses of functions and of a table that live as long as the process.
+unsafe impl Send for Glibc {}
+// SAFETY: as above; nothing in it is written to.
+unsafe impl Sync for Glibc {}
+
+/// What was found, or the name of what was not.
+pub(super) fn glibc() -> Result<&'static Glibc, String> {
+    static FOUND: OnceLock<Result<Glibc, String>> = OnceLock::new();
+    FOUND.get_or_init(find).as_ref().map_err(String::clone)
+}
+
+fn find() -> Result<Glibc, String> {
+    let tables = field(c"_thread_db_pthread_specific")?;
+    let tid = field(c"_thread_db_pthread_tid")?;
+    let destructor = field(c"_thread_db_pthread_key_struct_destr")?;
+    let thread_bytes = number(c"_thread_db_sizeof_pthread")? as usize;
+    let found = Glibc {
+        // SAFETY: the types are those of these functions in glibc since 2.1 (elf/dl-tls.c,
+        // stdlib/cxa_thread_atexit_impl.c, ctype/ctype-info.c).
+        allocate_tls: unsafe {
+            std::mem::transmute::<*const c_void, _>(symbol(c"_dl_allocate_tls")?)
+        },
+        // SAFETY: as above.
+        call_tls_destructors: unsafe {
+            std::mem::transmute::<*const c_void, _>(symbol(c"__call_tls_dtors")?)
+        },
+        // SAFETY: as above.
+        init_ctype: unsafe { std::mem::transmute::<*const c_void, _>(symbol(c"__ctype_init")?) },
+        tid_at: tid[2] as usize,
+        tables_at: tables[2] as usize,
+        tables: tables[1] as usize,
+        robust_at: robust_list_at()?,
+        rseq_at: rseq_at(thread_bytes),
+        keys: symbol(c"__pthread_keys")?.cast(),
+        key_bytes: number(c"_thread_db_sizeof_pthread_key_struct")? as usize,
+        key_destructor_at: destructor[2] as usize,
+    };
+    let fits =
+        |at: usize, bytes: usize| at >= super::block::HEADER_BYTES && at + bytes <= thread_bytes;
+    let sane = fits(found.tid_at, 4)
+        && fits(found.tables_at, found.tables * 8)
+        && fits(found.robust_at, 24)
+        && found.key_bytes >= found.key_destructor_at + 8;
+    sane.then_some(found)
+        .ok_or_else(|| "glibc describes its struct pthread in an unknown way".into())
+}
+
+fn symbol(name: &CStr) -> Result<*const c_void, String> {
+    // SAFETY: dlsym takes a C string and finds or does not find a symbol.
+    let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    if address.is_null() {
+        let name = name.to_string_lossy();
+        return Err(format!(
+            "this libc has no {name} (it needs glibc, linked dynamically)"
+        ));
+    }
+    Ok(address)
+}
+
+fn number(name: &CStr) -> Result<u32, String> {
+    // SAFETY: the symbols that this is called with are `uint32_t`.
+    Ok(unsafe { *symbol(name)?.cast::<u32>() })
+}
+
+fn field(name: &CStr) -> Result<Field, String> {
+    // SAFETY: the symbols that this is called with are `uint32_t[3]`.
+    Ok(unsafe { *symbol(name)?.cast::<Field>() })
+}
+
+/// The kernel knows where the calling thread's list is.
+fn robust_list_at() -> Result<usize, String> {
+    let (mut head, mut bytes) = (0usize, 0usize);
+    // SAFETY: the call writes two words.
+    let result: i64 =
+        unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut bytes) };
+    if result != 0 || bytes != 24 {
+        return Err("the kernel does not tell where robust mutexes are listed".into());
+    }
+    Ok(head.wrapping_sub(super::base::current() as usize))
+}
+
+/// glibc 2.35 and later say where; the area lies within `struct pthread` or not at all.
+fn rseq_at(thread_bytes: usize) -> usize {
+    let offset = symbol(c"__rseq_offset").map_or(0, |at| {
+        // SAFETY: the symbol is a `ptrdiff_t`.
+        unsafe { *at.cast::<isize>() }
+    });
+    usize::try_from(offset)
+        .ok()
+        .filter(|at| at + 8 <= thread_bytes)
+        .unwrap_or(0)
+}
+
+/// The destructor of a pthread key, if it has one.
+pub(super) fn destructor_of(
+    glibc: &Glibc,
+    key: usize,
+) -> Option<unsafe extern "C" fn(*mut c_void)> {
+    // SAFETY: `key` is below the number of keys, and so an index into the table; an entry's
+    // destructor is a function pointer or null.
+    unsafe {
+        glibc
+            .keys
+            .add(key * glibc.key_bytes + glibc.key_destructor_at)
+            .cast::<Option<unsafe extern "C" fn(*mut c_void)>>()
+            .read_volatile()
+    }
+}
+
+/// Keys per table of values (PTHREAD_KEY_2NDLEVEL_SIZE): 1024 keys in all.
+pub(super) fn keys_per_table(glibc: &Glibc) -> usize {
+    1024 / glibc.tables.max(1)
+}
+
+/// As pthread_getspecific; for keys that nobody has made it gives null.
+pub(super) fn value_of(key: usize) -> *mut c_void {
+    // SAFETY: any number may be asked for.
+    unsafe { libc::pthread_getspecific(key as libc::pthread_key_t) }
+}
+
+/// As pthread_setspecific with null.
+pub(super) fn clear_value_of(key: usize) -> c_int {
+    // SAFETY: clearing a value touches nothing of its owner's.
+    unsafe { libc::pthread_setspecific(key as libc::pthread_key_t, std::ptr::null()) }
+}
