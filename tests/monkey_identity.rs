@@ -156,15 +156,13 @@ fn pthread_keys_are_its_own_and_their_destructors_run() {
     turn_on();
     let mut key = 0;
     // SAFETY: the key is written to, and the destructor takes any value.
-    assert_eq!(
-        unsafe { libc::pthread_key_create(&mut key, Some(count)) },
-        0
-    );
+    let made = unsafe { libc::pthread_key_create(&mut key, Some(count)) };
+    assert_eq!(made, 0);
     let greenlets = (0..10).map(|_| {
         // SAFETY: the key was made above; its values are numbers.
         spawn(move || unsafe {
             let before = libc::pthread_getspecific(key) as usize;
-            libc::pthread_setspecific(key, 1 as *const libc::c_void);
+            libc::pthread_setspecific(key, std::ptr::without_provenance(1));
             yield_now();
             (before, libc::pthread_getspecific(key) as usize)
         })

@@ -60,6 +60,8 @@ const UNSAFE_ROOMS: &[&str] = &["sys", "stack", "coroutine", "monkey"];
 const UNSAFE_FILES: &[&str] = &[
     // The list of timeouts runs through the stack of the greenlet that is inside of them.
     "src/cancel/frames.rs",
+    // Thread-locals are ended by functions of glibc's, at a moment that only it knows.
+    "src/greenlet/identity.rs",
     // A panic payload is `Send`, not `Sync`; an error that people pass on has to be both.
     "src/greenlet/join_error.rs",
     // Closures that borrow move to another stack; the result of a greenlet is put there.

@@ -2,8 +2,8 @@
 //!
 //! | spawned by | once this is turned on |
 //! |---|---|
-//! | `spawn`, `spawn_later`, `Builder::spawn`, `HubHandle::spawn` | its own: it may be taken for a thread, its closure is `Send` |
-//! | `spawn_local`, `scope` | its spawner's, since what is not `Send` may refer to them |
+//! | `spawn`, `spawn_later`, `HubHandle::spawn` | its own: its closure is `Send`, it is a thread |
+//! | `spawn_local`, `scope` | its spawner's: what is not `Send` may refer to them |
 //!
 //! Without the feature `monkey` there is nothing to choose, and nothing is paid.
 

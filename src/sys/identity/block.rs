@@ -168,34 +168,57 @@ unsafe fn name(glibc: &Glibc, block: *mut u8) {
 /// `block` is what runs.
 unsafe fn call_key_destructors(glibc: &Glibc, block: *mut u8) -> bool {
     let mut called = false;
-    let keys_per_table = glibc::keys_per_table(glibc);
+    let keys_per_table = glibc.keys_per_table;
     for table in 0..glibc.tables {
-        // The first table lies within `struct pthread` and needs no pointer.
-        // SAFETY: `glibc::find` has looked that the pointers lie within the block.
-        let there = unsafe {
-            block
-                .add(glibc.tables_at)
-                .cast::<*mut u8>()
-                .add(table)
-                .read()
-        };
-        if table > 0 && there.is_null() {
-            continue;
-        }
-        for key in table * keys_per_table..(table + 1) * keys_per_table {
-            let value = glibc::value_of(key);
-            if value.is_null() {
-                continue;
-            }
-            glibc::clear_value_of(key);
-            if let Some(destructor) = glibc::destructor_of(glibc, key) {
-                called = true;
-                // SAFETY: that is what it was registered for.
-                unsafe { destructor(value) };
+        // SAFETY: `glibc::find` has looked that tables and entries lie where it says.
+        let entries = unsafe { table_of(glibc, block, table) };
+        for index in 0..keys_per_table {
+            // SAFETY: as above.
+            let may_have = entries.is_some_and(|entries| unsafe {
+                let value = entries.add(index * glibc.entry_bytes + glibc.value_at);
+                !value.cast::<*mut c_void>().read_volatile().is_null()
+            });
+            if may_have {
+                called |= call_key_destructor(glibc, table * keys_per_table + index);
             }
         }
     }
     called
+}
+
+/// The values of some of the pthread keys; `None` where none of these was ever set.
+///
+/// # Safety
+/// `block` is a complete block, and `table` below the number of tables.
+unsafe fn table_of(glibc: &Glibc, block: *mut u8, table: usize) -> Option<*mut u8> {
+    // The first lies within the block, and glibc needs no pointer to it.
+    if table == 0 {
+        return Some(block.wrapping_add(glibc.first_table_at));
+    }
+    // SAFETY: the pointers lie within the block, see `glibc::find`.
+    let entries = unsafe {
+        block
+            .add(glibc.tables_at)
+            .cast::<*mut u8>()
+            .add(table)
+            .read()
+    };
+    (!entries.is_null()).then_some(entries)
+}
+
+fn call_key_destructor(glibc: &Glibc, key: usize) -> bool {
+    let value = glibc::value_of(key);
+    if value.is_null() {
+        // Of a key that was deleted meanwhile.
+        return false;
+    }
+    glibc::clear_value_of(key);
+    let Some(destructor) = glibc::destructor_of(glibc, key) else {
+        return false;
+    };
+    // SAFETY: that is what it was registered for.
+    unsafe { destructor(value) };
+    true
 }
 
 /// Makes all thread-locals what they were at first, except libc's own: malloc's cache is there.

@@ -1,23 +1,33 @@
 //! What glibc knows about its threads, and tells debuggers: functions and offsets by name.
 
 use std::ffi::{CStr, c_int, c_void};
+use std::mem;
 use std::sync::OnceLock;
 
-/// A number of bits, a number of elements, and an offset in bytes: how glibc describes a field
-/// to libthread_db (nptl_db/db_info.c).
+/// A number of bits for each element, of elements, and an offset in bytes: how glibc describes
+/// a field to libthread_db (nptl_db/db_info.c).
 type Field = [u32; 3];
+
+type AllocateTls = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
+type Procedure = unsafe extern "C" fn();
 
 /// All that is needed to make a block of thread-locals, and to end one.
 #[derive(Debug)]
 pub(super) struct Glibc {
-    pub(super) allocate_tls: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
-    pub(super) call_tls_destructors: unsafe extern "C" fn(),
-    pub(super) init_ctype: unsafe extern "C" fn(),
+    pub(super) allocate_tls: AllocateTls,
+    pub(super) call_tls_destructors: Procedure,
+    pub(super) init_ctype: Procedure,
     /// Where in it the thread's id is.
     pub(super) tid_at: usize,
     /// Where in it the pointers to tables of values of pthread keys are, and how many.
     pub(super) tables_at: usize,
     pub(super) tables: usize,
+    pub(super) keys_per_table: usize,
+    /// Where in it the first of these tables is, the size of an entry, and where in that the
+    /// value is.
+    pub(super) first_table_at: usize,
+    pub(super) entry_bytes: usize,
+    pub(super) value_at: usize,
     /// Where in it the head of the list of robust mutexes is.
     pub(super) robust_at: usize,
     /// Where in it the kernel would note the processor, if it knew this thread; 0 for nowhere.
@@ -44,21 +54,25 @@ fn find() -> Result<Glibc, String> {
     let tid = field(c"_thread_db_pthread_tid")?;
     let destructor = field(c"_thread_db_pthread_key_struct_destr")?;
     let thread_bytes = number(c"_thread_db_sizeof_pthread")? as usize;
+    let allocate_tls = symbol(c"_dl_allocate_tls")?;
+    let call_tls_destructors = symbol(c"__call_tls_dtors")?;
+    let init_ctype = symbol(c"__ctype_init")?;
     let found = Glibc {
-        // SAFETY: the types are those of these functions in glibc since 2.1 (elf/dl-tls.c,
-        // stdlib/cxa_thread_atexit_impl.c, ctype/ctype-info.c).
-        allocate_tls: unsafe {
-            std::mem::transmute::<*const c_void, _>(symbol(c"_dl_allocate_tls")?)
-        },
-        // SAFETY: as above.
+        // SAFETY: the type of the function is this in glibc since 2.1 (elf/dl-tls.c).
+        allocate_tls: unsafe { mem::transmute::<*const c_void, AllocateTls>(allocate_tls) },
+        // SAFETY: since 2.18 (stdlib/cxa_thread_atexit_impl.c).
         call_tls_destructors: unsafe {
-            std::mem::transmute::<*const c_void, _>(symbol(c"__call_tls_dtors")?)
+            mem::transmute::<*const c_void, Procedure>(call_tls_destructors)
         },
-        // SAFETY: as above.
-        init_ctype: unsafe { std::mem::transmute::<*const c_void, _>(symbol(c"__ctype_init")?) },
+        // SAFETY: since 2.10 (ctype/ctype-info.c).
+        init_ctype: unsafe { mem::transmute::<*const c_void, Procedure>(init_ctype) },
         tid_at: tid[2] as usize,
         tables_at: tables[2] as usize,
-        tables: tables[1] as usize,
+        tables: (tables[0] * tables[1]) as usize / usize::BITS as usize,
+        keys_per_table: field(c"_thread_db_pthread_key_data_level2_data")?[1] as usize,
+        first_table_at: first_table_at(tables[2] as usize),
+        entry_bytes: number(c"_thread_db_sizeof_pthread_key_data")? as usize,
+        value_at: field(c"_thread_db_pthread_key_data_data")?[2] as usize,
         robust_at: robust_list_at()?,
         rseq_at: rseq_at(thread_bytes),
         keys: symbol(c"__pthread_keys")?.cast(),
@@ -69,6 +83,11 @@ fn find() -> Result<Glibc, String> {
         |at: usize, bytes: usize| at >= super::block::HEADER_BYTES && at + bytes <= thread_bytes;
     let sane = fits(found.tid_at, 4)
         && fits(found.tables_at, found.tables * 8)
+        && fits(
+            found.first_table_at,
+            found.keys_per_table * found.entry_bytes,
+        )
+        && found.entry_bytes >= found.value_at + 8
         && fits(found.robust_at, 24)
         && found.key_bytes >= found.key_destructor_at + 8;
     sane.then_some(found)
@@ -109,6 +128,14 @@ fn robust_list_at() -> Result<usize, String> {
     Ok(head.wrapping_sub(super::base::current() as usize))
 }
 
+/// The calling thread has a pointer to its own first table, which lies within its block.
+fn first_table_at(tables_at: usize) -> usize {
+    let here = super::base::current();
+    // SAFETY: `tables_at` is an offset into the calling thread's `struct pthread`.
+    let table = unsafe { here.add(tables_at).cast::<usize>().read() };
+    table.wrapping_sub(here as usize)
+}
+
 /// glibc 2.35 and later say where; the area lies within `struct pthread` or not at all.
 fn rseq_at(thread_bytes: usize) -> usize {
     let offset = symbol(c"__rseq_offset").map_or(0, |at| {
@@ -135,11 +162,6 @@ pub(super) fn destructor_of(
             .cast::<Option<unsafe extern "C" fn(*mut c_void)>>()
             .read_volatile()
     }
-}
-
-/// Keys per table of values (PTHREAD_KEY_2NDLEVEL_SIZE): 1024 keys in all.
-pub(super) fn keys_per_table(glibc: &Glibc) -> usize {
-    1024 / glibc.tables.max(1)
 }
 
 /// As pthread_getspecific; for keys that nobody has made it gives null.

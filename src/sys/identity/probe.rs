@@ -110,9 +110,11 @@ fn try_out() -> Result<(), String> {
         return error("destructors don't run");
     }
     drop((one, two));
-    // SAFETY: as above; this is one of the two, used again.
+    // This is one of the two, used again.
     let again = new()?;
+    // SAFETY: as above.
     let seen = unsafe { again.within(look) };
+    // SAFETY: as above; nobody uses it afterwards.
     unsafe { again.within(|| again.run_destructors()) };
     if seen.number != INITIAL || seen.text_len != home.text_len {
         return error("a block that is used again is not as new");
