@@ -27,11 +27,12 @@ use std::panic::Location;
 use std::ptr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::remote::{ID_BITS, REMOTE_BIT, Shared};
 use super::waker::Waker;
 use crate::coroutine::{Coroutine, Suspender};
+use crate::sys::lock::lock;
 use crate::timer;
 
 /// Identifies a greenlet for the life of the process.
@@ -323,7 +324,7 @@ impl Task {
 
     /// Asks for something to happen at the end; `Err` gives it back if that has come already.
     pub(crate) fn at_exit(&self, exit: Exit) -> Result<u64, Exit> {
-        let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut exits = lock(&self.exits);
         // Noted under the lock: `end` sees either the new phase here or the entry there.
         let noted =
             self.phase
@@ -336,7 +337,7 @@ impl Task {
 
     /// Takes back what `at_exit` noted; false when it has happened or is happening.
     pub(crate) fn revoke_exit(&self, id: u64) -> bool {
-        let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut exits = lock(&self.exits);
         exits.remove(id)
     }
 
@@ -345,7 +346,7 @@ impl Task {
     pub(crate) fn end(&self, mut each: impl FnMut(Exit)) {
         let mut left = self.phase.swap(ENDED, Ordering::AcqRel) == AWAITED;
         while left {
-            let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut exits = lock(&self.exits);
             let exit = exits.pop();
             // None can come any more.
             left = !exits.is_empty();
