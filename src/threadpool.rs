@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use crate::cancel;
 use crate::hub::waker::Waker;
 use crate::hub::{Help, Why};
 use crate::sys::fork::PerProcess;
+use crate::sys::lock::lock;
 
 /// Lookups that may block at the same time. gevent has 10; getaddrinfo waits rather than works.
 const THREADS_MAX: usize = 16;
@@ -127,8 +128,4 @@ fn work() {
             return;
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -21,7 +21,7 @@ mod own {
     use super::{Hub, Task, io};
     use crate::cancel;
     use crate::sys::identity::{Identity, probe};
-    use std::rc::Rc;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     static ON: AtomicBool = AtomicBool::new(false);
@@ -39,19 +39,25 @@ mod own {
     pub(in super::super) fn give(hub: &Hub, task: &Task, shares: bool) -> io::Result<()> {
         let identity = if shares {
             let spawner = hub.running_greenlet();
-            spawner.and_then(|spawner| spawner.get().local().identity.borrow().clone())
+            spawner.and_then(|spawner| of(spawner.get()))
         } else if ON.load(Ordering::Acquire) {
-            Some(Rc::new(Identity::new()?))
+            Some(Arc::new(Identity::new()?))
         } else {
             None
         };
+        identity.iter().for_each(|identity| identity.join());
         *task.local().identity.borrow_mut() = identity;
         Ok(())
     }
 
+    /// The thread-locals of a task of this thread's hub, if they are not the hub's.
+    pub(crate) fn of(task: &Task) -> Option<Arc<Identity>> {
+        task.local().identity.borrow().clone()
+    }
+
     /// For a task that could not be launched: nothing of its hub's may stay in it.
     pub(in super::super) fn take_back(task: &Task) {
-        drop(task.local().identity.take());
+        task.leave_identity();
     }
 
     /// Ends the thread-locals of the running greenlet, if nobody shares them any more.
@@ -61,7 +67,7 @@ mod own {
     pub(in super::super) fn end(task: &Task) {
         let identity = task.local().identity.borrow();
         let Some(identity) = &*identity else { return };
-        if Rc::strong_count(identity) == 1 {
+        if identity.has_one_user() {
             // SAFETY: they are what the running greenlet runs with, and nobody else has them.
             cancel::shield(|| cancel::foreign(|| unsafe { identity.run_destructors() }));
         }

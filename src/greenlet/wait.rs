@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::{Greenlet, GreenletRef, JoinError, ScopedGreenlet};
 use crate::cancel;
 use crate::hub::waker::Waker;
 use crate::hub::{Exit, Help, Task, Why};
+use crate::sys::lock::lock;
 
 /// Joins all, in the order given.
 ///
@@ -130,7 +131,7 @@ struct Arrived {
 
 impl Arrivals {
     fn lock(&self) -> MutexGuard<'_, Arrived> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// What has arrived first; if nothing has, the caller is told when something does.

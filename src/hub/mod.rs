@@ -197,6 +197,19 @@ impl Hub {
         self.world.now()
     }
 
+    /// Whether nothing of the hub is in the middle of a change: then code that it has called,
+    /// directly or by way of a logger or an allocator, may switch.
+    #[cfg(feature = "monkey")]
+    pub(crate) fn is_at_ease(&self) -> bool {
+        self.run_queue.try_borrow_mut().is_ok()
+            && self.poller.try_borrow_mut().is_ok()
+            && self.timers.try_borrow_mut().is_ok()
+            && self.tasks.try_borrow_mut().is_ok()
+            && self.stacks.try_borrow_mut().is_ok()
+            && self.idlers.try_borrow_mut().is_ok()
+            && self.outwaiters.try_borrow_mut().is_ok()
+    }
+
     /// Makes a parked task of this hub runnable; nothing for any other. One that is to start
     /// late is not started by this, unless it has been killed.
     #[inline]

@@ -156,7 +156,7 @@ pub(super) fn retire(task: &Task) -> Stack {
     // SAFETY: facts 1 and 2.
     let coroutine = unsafe { (*task.local().coroutine.get()).take() };
     #[cfg(feature = "monkey")]
-    drop(task.local().identity.take());
+    task.leave_identity();
     coroutine.expect("a task ends once").into_stack()
 }
 

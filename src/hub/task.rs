@@ -27,13 +27,14 @@ use std::panic::Location;
 use std::ptr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::remote::{ID_BITS, REMOTE_BIT, Shared};
 use super::waker::Waker;
 use crate::coroutine::{Coroutine, Suspender};
 #[cfg(feature = "monkey")]
 use crate::sys::identity::Identity;
+use crate::sys::lock::lock;
 use crate::timer;
 
 /// Identifies a greenlet for the life of the process.
@@ -148,7 +149,7 @@ pub(crate) struct Local {
     pub(crate) met: Cell<u64>,
     /// The thread-locals that it runs with; `None` for those of whoever runs the hub.
     #[cfg(feature = "monkey")]
-    pub(crate) identity: RefCell<Option<Rc<Identity>>>,
+    pub(crate) identity: RefCell<Option<Arc<Identity>>>,
     /// Storage of the room `local`.
     pub(crate) locals: RefCell<Option<Box<dyn Any>>>,
     /// Storage of the same room that those inherit who are spawned by this task.
@@ -295,6 +296,13 @@ impl Task {
         &self.local
     }
 
+    /// It is over, or never was: its hub's OS thread is to be seen here.
+    #[cfg(feature = "monkey")]
+    pub(crate) fn leave_identity(&self) {
+        let identity = self.local().identity.take();
+        identity.iter().for_each(|identity| identity.leave());
+    }
+
     pub(crate) fn greenlet_id(&self) -> GreenletId {
         GreenletId(self.id)
     }
@@ -330,7 +338,7 @@ impl Task {
 
     /// Asks for something to happen at the end; `Err` gives it back if that has come already.
     pub(crate) fn at_exit(&self, exit: Exit) -> Result<u64, Exit> {
-        let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut exits = lock(&self.exits);
         // Noted under the lock: `end` sees either the new phase here or the entry there.
         let noted =
             self.phase
@@ -343,7 +351,7 @@ impl Task {
 
     /// Takes back what `at_exit` noted; false when it has happened or is happening.
     pub(crate) fn revoke_exit(&self, id: u64) -> bool {
-        let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut exits = lock(&self.exits);
         exits.remove(id)
     }
 
@@ -352,7 +360,7 @@ impl Task {
     pub(crate) fn end(&self, mut each: impl FnMut(Exit)) {
         let mut left = self.phase.swap(ENDED, Ordering::AcqRel) == AWAITED;
         while left {
-            let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut exits = lock(&self.exits);
             let exit = exits.pop();
             // None can come any more.
             left = !exits.is_empty();

@@ -226,8 +226,8 @@ impl Hub {
                 return;
             }
         }
-        if next_timer.is_none() && self.is_stuck() {
-            return self.tell_root_that_all_is_stuck();
+        if next_timer.is_none() && self.is_stuck() && self.tell_root_that_all_is_stuck() {
+            return;
         }
         let timeout = next_timer
             .map(|deadline| deadline.saturating_sub(self.now()))
@@ -266,10 +266,16 @@ impl Hub {
         }
     }
 
-    fn tell_root_that_all_is_stuck(&self) {
+    /// False when it can't be told: below C frames there is nobody to whom a panic could go.
+    fn tell_root_that_all_is_stuck(&self) -> bool {
+        if self.root.local().foreign.get() > 0 {
+            log::error!("greenroom: {}", self.stuck_report());
+            return false;
+        }
         if self.root.local().why.get() != Why::Others {
             *self.stuck.borrow_mut() = Some(self.stuck_report());
         }
         self.wake(&self.root);
+        true
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::hub::{Hub, Message, Shared, with_hub};
 use crate::poller::Key;
 use crate::sys::fork;
+use crate::sys::lock::lock;
 
 /// One hub's registration of a descriptor.
 #[derive(Clone, Debug)]
@@ -40,7 +41,7 @@ impl Registrations {
 
     #[cold]
     fn among_others(&self, hub: &Hub) -> Option<Key> {
-        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = lock(&self.others);
         let here = others
             .iter()
             .find(|other| Arc::ptr_eq(&other.hub, &hub.shared))?;
@@ -64,7 +65,7 @@ impl Registrations {
             // What the home has noted went stale: from now on everyone looks here.
             self.moved.store(true, Ordering::Relaxed);
         }
-        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut others = lock(&self.others);
         // Those of hubs that are gone go as well: each would keep two descriptors open.
         others.retain(|other| !Arc::ptr_eq(&other.hub, &hub.shared) && !other.hub.is_closed());
         others.push(new);

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::cancel;
 use crate::hub::waker::Waker;
 use crate::hub::{Help, Why};
+use crate::sys::lock::lock;
 
 /// See the head of this file. For greenlets on any hub, and for plain threads.
 #[derive(Default)]
@@ -73,7 +74,7 @@ impl Turnstile {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -10,12 +10,16 @@
 //! kernel said last; an operation that would find nothing is then not even tried. What waits is
 //! a type parameter: this room knows nothing of tasks.
 
+#[cfg(feature = "monkey")]
+mod numbers;
 mod registry;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
+#[cfg(feature = "monkey")]
+pub(crate) use numbers::{Known, Mode, Numbers};
 pub(crate) use registry::{Interest, Key, Registry};
 
 use crate::sys::epoll::{Epoll, Events};
@@ -35,6 +39,9 @@ pub(crate) struct Poller<W> {
     registry: Registry<W>,
     /// Events are served in the order of registration: for runs that must repeat.
     ordered: bool,
+    /// Those that were made for who knows a number only.
+    #[cfg(feature = "monkey")]
+    pub(crate) numbers: Numbers,
 }
 
 impl<W: Copy + PartialEq> Poller<W> {
@@ -47,6 +54,8 @@ impl<W: Copy + PartialEq> Poller<W> {
             events,
             registry: Registry::new(),
             ordered,
+            #[cfg(feature = "monkey")]
+            numbers: Numbers::default(),
         })
     }
 
@@ -73,7 +82,10 @@ impl<W: Copy + PartialEq> Poller<W> {
         let key = self.registry.insert(known_as);
         let mut added = self.epoll.add(fd, key.token());
         if matches!(&added, Err(error) if error.kind() == io::ErrorKind::AlreadyExists) {
-            // The number was closed behind our back and came back for the same open file.
+            // The number was closed behind our back and came back for the same open file; or it
+            // was registered by number, and has got an owner now.
+            #[cfg(feature = "monkey")]
+            self.numbers.remove(known_as);
             let _ = self.epoll.delete(fd);
             added = self.epoll.add(fd, key.token());
         }
@@ -82,6 +94,21 @@ impl<W: Copy + PartialEq> Poller<W> {
             return Err(error);
         }
         Ok(key)
+    }
+
+    /// As [`register`](Poller::register), but leaves a registration that there is already alone.
+    ///
+    /// # Errors
+    /// EEXIST then; otherwise as `register`.
+    #[cfg(feature = "monkey")]
+    pub(crate) fn watch(&mut self, fd: BorrowedFd<'_>, known_as: RawFd) -> io::Result<Key> {
+        let key = self.registry.insert(known_as);
+        self.epoll
+            .add(fd, key.token())
+            .map(|()| key)
+            .inspect_err(|_| {
+                self.registry.remove(key);
+            })
     }
 
     /// Stops watching `fd`; gives back who still waited, for them to be told.

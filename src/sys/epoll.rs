@@ -108,9 +108,9 @@ impl Epoll {
         let epfd = self.0.as_raw_fd();
         let found = match timeout_ns {
             // SAFETY: the spare capacity of `buffer` has room for `room` events.
-            Some(0) => unsafe { libc::epoll_wait(epfd, buffer.as_mut_ptr(), room, 0) },
+            Some(0) => unsafe { wait_ms(epfd, buffer.as_mut_ptr(), room, 0) },
             // SAFETY: as above.
-            None => unsafe { libc::epoll_wait(epfd, buffer.as_mut_ptr(), room, -1) },
+            None => unsafe { wait_ms(epfd, buffer.as_mut_ptr(), room, -1) },
             Some(ns) => timed_wait(epfd, buffer, ns),
         };
         match cvt(found) {
@@ -153,7 +153,24 @@ fn timed_wait(epfd: i32, buffer: &mut Vec<libc::epoll_event>, ns: u64) -> i32 {
     // Rounded up: a wait that ends early would turn into a spin until the deadline.
     let ms = ns.div_ceil(1_000_000).min(i32::MAX as u64) as i32;
     // SAFETY: `buffer` has room for `room` events.
-    unsafe { libc::epoll_wait(epfd, buffer.as_mut_ptr(), room, ms) }
+    unsafe { wait_ms(epfd, buffer.as_mut_ptr(), room, ms) }
+}
+
+/// # Safety
+/// There is room for `room` events.
+unsafe fn wait_ms(epfd: i32, events: *mut libc::epoll_event, room: i32, ms: i32) -> i32 {
+    // SAFETY: the caller vouches for the room; no signal mask.
+    unsafe {
+        libc::syscall(
+            libc::SYS_epoll_pwait,
+            epfd,
+            events,
+            room,
+            ms,
+            std::ptr::null::<libc::sigset_t>(),
+            0usize,
+        ) as i32
+    }
 }
 
 impl AsFd for Epoll {

@@ -33,14 +33,19 @@ impl EventFd {
 
     fn add(&self, count: u64) -> bool {
         // SAFETY: the eight bytes of `count` outlive the call; the descriptor is open.
-        let written = unsafe { libc::write(self.0.as_raw_fd(), (&raw const count).cast(), 8) };
+        let written =
+            unsafe { libc::syscall(libc::SYS_write, self.number(), &raw const count, 8usize) };
         written == 8
+    }
+
+    fn number(&self) -> libc::c_long {
+        libc::c_long::from(self.0.as_raw_fd())
     }
 
     fn drain(&self) {
         let mut count = 0u64;
         // SAFETY: `count` has room for the eight bytes; the descriptor is open, non-blocking.
-        unsafe { libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), 8) };
+        unsafe { libc::syscall(libc::SYS_read, self.number(), &raw mut count, 8usize) };
     }
 }
 

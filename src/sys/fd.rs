@@ -8,26 +8,35 @@ use super::{cvt, cvt_len};
 /// IOV_MAX on Linux (include/uapi/linux/uio.h, UIO_MAXIOV): more slices are EINVAL.
 const SLICES_MAX: usize = 1024;
 
+/// The number as syscall(2) wants it.
+fn raw(fd: BorrowedFd<'_>) -> libc::c_long {
+    libc::c_long::from(fd.as_raw_fd())
+}
+
 pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     // SAFETY: `buffer` is valid for its length, the descriptor is open (borrowed).
-    cvt_len(unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) })
+    let done = unsafe { libc::syscall(libc::SYS_read, raw(fd), buffer.as_mut_ptr(), buffer.len()) };
+    cvt_len(done as isize)
 }
 
 pub(crate) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: `bytes` is valid for its length, the descriptor is open (borrowed).
-    cvt_len(unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) })
+    let done = unsafe { libc::syscall(libc::SYS_write, raw(fd), bytes.as_ptr(), bytes.len()) };
+    cvt_len(done as isize)
 }
 
 pub(crate) fn readv(fd: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-    let count = buffers.len().min(SLICES_MAX) as i32;
+    let count = buffers.len().min(SLICES_MAX);
     // SAFETY: std guarantees IoSliceMut to have iovec's layout; each slice is valid.
-    cvt_len(unsafe { libc::readv(fd.as_raw_fd(), buffers.as_mut_ptr().cast(), count) })
+    let done = unsafe { libc::syscall(libc::SYS_readv, raw(fd), buffers.as_mut_ptr(), count) };
+    cvt_len(done as isize)
 }
 
 pub(crate) fn writev(fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-    let count = buffers.len().min(SLICES_MAX) as i32;
+    let count = buffers.len().min(SLICES_MAX);
     // SAFETY: std guarantees IoSlice to have iovec's layout; each slice is valid.
-    cvt_len(unsafe { libc::writev(fd.as_raw_fd(), buffers.as_ptr().cast(), count) })
+    let done = unsafe { libc::syscall(libc::SYS_writev, raw(fd), buffers.as_ptr(), count) };
+    cvt_len(done as isize)
 }
 
 /// Reads without waiting from a descriptor in blocking mode (RWF_NOWAIT), leaving its mode,
@@ -38,7 +47,19 @@ pub(crate) fn read_nowait(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<u
         iov_len: buffer.len(),
     };
     // SAFETY: `slice` describes `buffer`, both outlive the call; -1 means the file's position.
-    cvt_len(unsafe { libc::preadv2(fd.as_raw_fd(), &slice, 1, -1, libc::RWF_NOWAIT) })
+    // By number, in which the offset comes in two halves.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_preadv2,
+            raw(fd),
+            &raw const slice,
+            1usize,
+            -1 as libc::c_long,
+            -1 as libc::c_long,
+            libc::RWF_NOWAIT,
+        )
+    };
+    cvt_len(done as isize)
 }
 
 pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
@@ -114,7 +135,17 @@ pub(crate) fn poll(
             .as_ref()
             .map_or(std::ptr::null(), |limit| limit as *const _);
         // SAFETY: one pollfd is passed and lives here; `limit_ptr` is null or points to `limit`.
-        match cvt(unsafe { libc::ppoll(&mut one, 1, limit_ptr, std::ptr::null()) }) {
+        let found = unsafe {
+            libc::syscall(
+                libc::SYS_ppoll,
+                &raw mut one,
+                1usize,
+                limit_ptr,
+                std::ptr::null::<libc::sigset_t>(),
+                0usize,
+            )
+        };
+        match cvt(found) {
             Ok(found) => return Ok(found > 0),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

@@ -3,6 +3,9 @@
 //! Everything above this room is safe code that speaks of `BorrowedFd`, nanoseconds and
 //! `io::Result`. A function here makes one call, turns `-1` into `io::Error` and says nothing
 //! about greenlets; what waits and what retries is decided above.
+//!
+//! What the room `monkey` replaces (read, write, poll, the socket calls) is called through
+//! `syscall(2)`: a replaced function is for other people's code, and never called by us.
 
 pub(crate) mod addr;
 pub(crate) mod clock;
@@ -13,6 +16,7 @@ pub(crate) mod fd_traits;
 pub(crate) mod fork;
 #[cfg(feature = "monkey")]
 pub(crate) mod identity;
+pub(crate) mod lock;
 pub(crate) mod panics;
 pub(crate) mod resolve;
 pub(crate) mod socket;

@@ -8,8 +8,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
+use crate::sys::lock::lock;
 use crate::sys::socket::{self, Kind};
 
 /// See the head of this file.
@@ -48,7 +49,7 @@ impl<T> Mailbox<T> {
 
     /// The queue, to look at.
     pub(super) fn queue(&self) -> MutexGuard<'_, VecDeque<T>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
 }
 

@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use super::socket::{Socket, connected};
 use crate::sys::errno;
+use crate::sys::lock::lock;
 
 /// Connections that may wait to be accepted; std asks the kernel for as many.
 const BACKLOG_MAX: usize = 128;
@@ -147,7 +148,7 @@ impl Network {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -14,13 +14,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::mailbox::Mailbox;
 use super::network::{Network, Protocol};
 use super::simulation;
 use crate::poller::Interest;
 use crate::sys::errno;
+use crate::sys::lock::lock;
 use crate::sys::socket::{self, Kind};
 
 /// Bytes that a stream holds in each direction, before the kernel's own accounting. Fixed, so
@@ -151,19 +152,19 @@ impl Socket {
     pub(crate) fn peer(&self) -> io::Result<SocketAddr> {
         let peer = match &self.role {
             Role::Stream { peer, .. } => Some(*peer),
-            Role::Datagram { peer, .. } => *peer.lock().unwrap_or_else(PoisonError::into_inner),
+            Role::Datagram { peer, .. } => *lock(peer),
             Role::Listener(_) => None,
         };
         peer.ok_or_else(|| io::Error::from_raw_os_error(errno::ENOTCONN))
     }
 
     pub(crate) fn option(&self, name: &'static str, default: u32) -> u32 {
-        let options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
+        let options = lock(&self.options);
         options.get(name).copied().unwrap_or(default)
     }
 
     pub(crate) fn set_option(&self, name: &'static str, value: u32) {
-        let mut options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut options = lock(&self.options);
         options.insert(name, value);
     }
 
@@ -226,7 +227,7 @@ impl Socket {
     pub(crate) fn set_peer(&self, to: &SocketAddr) {
         if let Role::Datagram { peer, refused, .. } = &self.role {
             let to = SocketAddr::new(to.ip(), to.port());
-            *peer.lock().unwrap_or_else(PoisonError::into_inner) = Some(to);
+            *lock(peer) = Some(to);
             refused.store(false, Relaxed);
         }
     }

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crossbeam_queue::SegQueue;
 
@@ -44,7 +44,15 @@ unsafe impl Send for Idle {}
 #[derive(Debug)]
 pub(crate) struct Identity {
     block: *mut u8,
+    users: AtomicUsize,
 }
+
+// SAFETY: greenlets of one OS thread only run within it (`within` demands that); others may
+// keep it from being used again, ask for its address, and be the last to drop it, when nobody
+// runs within it any more.
+unsafe impl Send for Identity {}
+// SAFETY: as above.
+unsafe impl Sync for Identity {}
 
 impl Identity {
     /// A block in which no thread-local has been touched.
@@ -59,7 +67,33 @@ impl Identity {
         };
         // SAFETY: the block is complete and ours alone.
         unsafe { name(glibc, block) };
-        Ok(Identity { block })
+        Ok(Identity::of(block))
+    }
+
+    fn of(block: *mut u8) -> Identity {
+        let users = AtomicUsize::new(0);
+        Identity { block, users }
+    }
+
+    /// What pthread_self gives within it.
+    pub(crate) fn address(&self) -> usize {
+        self.block as usize
+    }
+
+    /// One greenlet more that runs within it.
+    pub(crate) fn join(&self) {
+        self.users.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less.
+    pub(crate) fn leave(&self) {
+        let before = self.users.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0);
+    }
+
+    /// Does one greenlet only run within it?
+    pub(crate) fn has_one_user(&self) -> bool {
+        self.users.load(Ordering::Relaxed) == 1
     }
 
     /// Runs `run` with these thread-locals.
@@ -143,7 +177,7 @@ fn allocate(glibc: &Glibc) -> io::Result<*mut u8> {
             block.add(glibc.rseq_at).cast::<i32>().add(1).write(-1);
         }
     }
-    let identity = Identity { block };
+    let identity = Identity::of(block);
     // SAFETY: the block is complete now, and nobody else knows it.
     unsafe { identity.within(|| (glibc.init_ctype)()) };
     std::mem::forget(identity);
