@@ -61,6 +61,9 @@ mod greenlet;
 pub mod hub;
 pub mod io;
 mod local;
+#[cfg(feature = "monkey")]
+#[allow(unsafe_code, reason = "libc's functions, under their own names")]
+pub mod monkey;
 pub mod net;
 pub mod os;
 mod poller;

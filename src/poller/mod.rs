@@ -103,9 +103,12 @@ impl<W: Copy + PartialEq> Poller<W> {
     #[cfg(feature = "monkey")]
     pub(crate) fn watch(&mut self, fd: BorrowedFd<'_>, known_as: RawFd) -> io::Result<Key> {
         let key = self.registry.insert(known_as);
-        self.epoll.add(fd, key.token()).map(|()| key).inspect_err(|_| {
-            self.registry.remove(key);
-        })
+        self.epoll
+            .add(fd, key.token())
+            .map(|()| key)
+            .inspect_err(|_| {
+                self.registry.remove(key);
+            })
     }
 
     /// Stops watching `fd`; gives back who still waited, for them to be told.
