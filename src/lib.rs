@@ -62,6 +62,7 @@ pub mod hub;
 pub mod io;
 mod local;
 #[cfg(feature = "monkey")]
+#[allow(unsafe_code, reason = "libc's functions, under their own names")]
 pub mod monkey;
 pub mod net;
 pub mod os;

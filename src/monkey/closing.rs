@@ -1,0 +1,115 @@
+//! A descriptor is about to be closed: whoever waits for it is told, on each hub that knows it.
+//!
+//! ```text
+//!   close(fd)   this hub:     DEL, registration gone, waiters woken: they find EBADF
+//!               other hubs:   DEL, and a message to do the same
+//!               then the kernel closes, and the number may come back
+//! ```
+
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::lives::{self, Owner};
+use super::raw::raw;
+use super::turn::borrow;
+use crate::hub::{Hub, Message, Shared, with_hub};
+use crate::sys::fork;
+use crate::sys::lock::lock;
+
+/// The hubs that know descriptors by number.
+static HUBS: Mutex<Vec<Arc<Shared>>> = Mutex::new(Vec::new());
+
+/// The process whose memory this is.
+static PROCESS: AtomicI32 = AtomicI32::new(0);
+
+/// To be called when the patch is made, and in forked children.
+pub(super) extern "C" fn note_process() {
+    // SAFETY: getpid takes nothing.
+    let process = unsafe { raw!(SYS_getpid) };
+    PROCESS.store(process as i32, Ordering::Relaxed);
+}
+
+/// A child of vfork(2) closes descriptors of its own, but the memory is its parent's.
+fn borrows_memory() -> bool {
+    // SAFETY: getpid takes nothing.
+    let process = unsafe { raw!(SYS_getpid) };
+    process as i32 != PROCESS.load(Ordering::Relaxed)
+}
+
+/// From now on `hub` is told of what others close.
+pub(super) fn announce(hub: &Hub) {
+    let mut hubs = lock(&HUBS);
+    if hubs.iter().all(|other| !Arc::ptr_eq(other, &hub.shared)) {
+        hubs.retain(|other| !other.is_closed() && other.forks == fork::generation());
+        hubs.push(Arc::clone(&hub.shared));
+    }
+}
+
+/// Takes the registration of a number, if it is of that life, from this thread's hub.
+pub(super) fn forget_here(hub: &Hub, fd: i32, life: Option<u32>) {
+    let Ok(mut poller) = hub.poller.try_borrow_mut() else {
+        // From within the hub: its next look at the number finds that its life is over.
+        return;
+    };
+    let known = poller.numbers.get(fd).copied();
+    let Some(known) = known.filter(|known| life.is_none_or(|life| known.life == life)) else {
+        return;
+    };
+    poller.numbers.remove(fd);
+    drop(poller);
+    // SAFETY: still open, or else the kernel says so.
+    hub.deregister(known.key, unsafe { borrow(fd) });
+}
+
+/// As [`forget_here`], for a number that may have come back already: the kernel is not asked.
+fn forget_life(hub: &Hub, fd: i32, life: u32) {
+    let Ok(mut poller) = hub.poller.try_borrow_mut() else {
+        return;
+    };
+    let known = poller.numbers.get(fd).copied();
+    let Some(known) = known.filter(|known| known.life == life) else {
+        return;
+    };
+    poller.numbers.remove(fd);
+    let orphans = poller.registry().remove(known.key);
+    drop(poller);
+    orphans.iter().for_each(|task| hub.wake(task.get()));
+}
+
+/// `fd` is about to be closed.
+#[inline]
+pub(super) fn forget(fd: i32) {
+    if lives::is_known(fd) {
+        forget_everywhere(fd);
+    }
+}
+
+#[cold]
+fn forget_everywhere(fd: i32) {
+    if borrows_memory() {
+        return;
+    }
+    let Some((life, owner)) = lives::end(fd) else {
+        return;
+    };
+    let here = with_hub(|hub| {
+        let hub = hub?;
+        forget_here(hub, fd, Some(life));
+        Some(Owner::Hub(hub.shared.number as u32))
+    });
+    if here == Some(owner) {
+        return;
+    }
+    let hubs = lock(&HUBS).clone();
+    for hub in hubs {
+        let mine = with_hub(|mine| mine.is_some_and(|mine| Arc::ptr_eq(&mine.shared, &hub)));
+        if mine || hub.is_closed() || hub.forks != fork::generation() {
+            continue;
+        }
+        // SAFETY: still open: the caller is about to close it.
+        hub.unwatch(unsafe { borrow(fd) });
+        hub.send(Message::Run(Box::new(move |hub| {
+            forget_life(hub, fd, life)
+        })));
+    }
+}

@@ -1,0 +1,232 @@
+//! Names: libc's resolver waits out of sight, so it runs on one of our own OS threads.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::net::IpAddr;
+
+use libc::{addrinfo, hostent, size_t, sockaddr, socklen_t};
+
+use super::gate::{Green, run};
+use super::hooks;
+use super::raw::{errno, next, set_errno};
+use crate::{cancel, threadpool};
+
+unsafe extern "C" {
+    fn __h_errno_location() -> *mut c_int;
+}
+
+fn h_errno() -> *mut c_int {
+    // SAFETY: libc returns the address of this thread's h_errno, always valid.
+    unsafe { __h_errno_location() }
+}
+
+/// What is lent to another thread while its owner waits.
+struct Lent<T>(T);
+
+// SAFETY: made by those only who wait until the other thread is done.
+unsafe impl<T> Send for Lent<T> {}
+
+impl<T> Lent<T> {
+    fn get(self) -> T {
+        self.0
+    }
+}
+
+/// Runs `f` on one of our threads, with errno and h_errno brought back. The greenlet waits for
+/// its end whatever happens, since `f` uses what the greenlet owns. `None`: there is no thread.
+fn lend(what: &'static str, f: &dyn Fn() -> isize) -> Option<isize> {
+    // SAFETY: the reference is used by the job only, for the end of which this function waits: it
+    // is shielded from kills and timeouts, and nothing else makes `call` return before.
+    let f: &'static dyn Fn() -> isize = unsafe { std::mem::transmute(f) };
+    let lent = Lent(f);
+    let job = move || {
+        let result = lent.get()();
+        // SAFETY: see `h_errno`.
+        (result, errno(), unsafe { *h_errno() })
+    };
+    let done = cancel::foreign(|| cancel::shield(|| threadpool::call(what, job)));
+    let (result, errno, code) = done.ok()?;
+    // SAFETY: see `h_errno`.
+    unsafe { *h_errno() = code };
+    set_errno(errno);
+    Some(result)
+}
+
+/// An answer of getaddrinfo that nobody has taken yet.
+struct Answer(*mut addrinfo);
+
+// SAFETY: a list in memory of its own.
+unsafe impl Send for Answer {}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if !self.0.is_null() {
+            // SAFETY: from getaddrinfo, and not given away.
+            unsafe { libc::freeaddrinfo(self.0) };
+        }
+    }
+}
+
+type GetAddrInfo = unsafe extern "C" fn(
+    *const c_char,
+    *const c_char,
+    *const addrinfo,
+    *mut *mut addrinfo,
+) -> c_int;
+
+fn real_getaddrinfo() -> Option<GetAddrInfo> {
+    next!(c"getaddrinfo" as GetAddrInfo)
+}
+
+/// # Safety
+/// Null or a C string.
+unsafe fn copy(text: *const c_char) -> Option<CString> {
+    // SAFETY: the caller's.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_owned())
+}
+
+/// Numbers, and no name at all, are not asked for anywhere.
+fn is_no_name(host: Option<&CString>) -> bool {
+    host.is_none_or(|host| {
+        let host = host.to_str();
+        host.is_ok_and(|host| host.parse::<IpAddr>().is_ok())
+    })
+}
+
+fn pointer(text: Option<&CString>) -> *const c_char {
+    text.map_or(std::ptr::null(), |text| text.as_ptr())
+}
+
+/// The lookup on another thread. Who gives it up leaves it behind, so everything is copied.
+fn look_up(
+    host: Option<CString>,
+    service: Option<CString>,
+    hints: Option<addrinfo>,
+) -> std::io::Result<(c_int, c_int, Answer)> {
+    let hints = hints.map(|hints| {
+        Lent(addrinfo {
+            ai_addr: std::ptr::null_mut(),
+            ai_canonname: std::ptr::null_mut(),
+            ai_next: std::ptr::null_mut(),
+            ..hints
+        })
+    });
+    let job = move || {
+        let mut answer = Answer(std::ptr::null_mut());
+        let hints = hints.map(Lent::get);
+        let hints = hints.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        let (host, service) = (pointer(host.as_ref()), pointer(service.as_ref()));
+        let code = match real_getaddrinfo() {
+            // SAFETY: C strings or null, hints or null, and a place for the answer.
+            Some(real) => unsafe { real(host, service, hints, &mut answer.0) },
+            None => libc::EAI_SYSTEM,
+        };
+        (code, errno(), answer)
+    };
+    cancel::foreign(|| threadpool::call("a name lookup", job))
+}
+
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn getaddrinfo(
+    host: *const c_char,
+    service: *const c_char,
+    hints: *const addrinfo,
+    found: *mut *mut addrinfo,
+) -> c_int {
+    let native = || match real_getaddrinfo() {
+        // SAFETY: the caller's.
+        Some(real) => unsafe { real(host, service, hints, found) as isize },
+        None => libc::EAI_SYSTEM as isize,
+    };
+    let mut failed = 0;
+    let green = |_: &Green<'_>| {
+        // SAFETY: the caller's.
+        let (name, port) = unsafe { (copy(host), copy(service)) };
+        if is_no_name(name.as_ref()) {
+            return Some(native());
+        }
+        // SAFETY: the caller's.
+        let hints = unsafe { hints.as_ref() }.copied();
+        match look_up(name, port, hints) {
+            Ok((code, errno, mut answer)) => {
+                if code == 0 {
+                    let list = std::mem::replace(&mut answer.0, std::ptr::null_mut());
+                    // SAFETY: the caller's place for it.
+                    unsafe { *found = list };
+                }
+                failed = errno;
+                Some(code as isize)
+            }
+            Err(error) => {
+                failed = error.raw_os_error().unwrap_or(libc::EAGAIN);
+                Some(libc::EAI_SYSTEM as isize)
+            }
+        }
+    };
+    let code = run(&hooks::getaddrinfo, green, native) as c_int;
+    if code == libc::EAI_SYSTEM && failed != 0 {
+        set_errno(failed);
+    }
+    code
+}
+
+/// Functions of libc that look something up, and return a number or a pointer.
+macro_rules! lookups {
+    ($($text:literal $name:ident($($arg:ident: $type:ty),* $(,)?) -> $result:ty;)*) => {$(
+        #[unsafe(no_mangle)]
+        pub(super) unsafe extern "C" fn $name($($arg: $type),*) -> $result {
+            type Real = unsafe extern "C" fn($($type),*) -> $result;
+            let native = || match next!($text as Real) {
+                // SAFETY: the caller's.
+                Some(real) => unsafe { real($($arg),*) as isize },
+                None => 0,
+            };
+            run(&hooks::$name, |_| lend("a name lookup", &native), native) as $result
+        }
+    )*};
+}
+
+lookups! {
+    c"getnameinfo" getnameinfo(
+        address: *const sockaddr,
+        length: socklen_t,
+        host: *mut c_char,
+        host_size: socklen_t,
+        service: *mut c_char,
+        service_size: socklen_t,
+        flags: c_int,
+    ) -> c_int;
+    c"gethostbyname" gethostbyname(name: *const c_char) -> *mut hostent;
+    c"gethostbyname2" gethostbyname2(name: *const c_char, family: c_int) -> *mut hostent;
+    c"gethostbyaddr" gethostbyaddr(
+        address: *const c_void,
+        length: socklen_t,
+        family: c_int,
+    ) -> *mut hostent;
+    c"gethostbyname_r" gethostbyname_r(
+        name: *const c_char,
+        into: *mut hostent,
+        buffer: *mut c_char,
+        size: size_t,
+        found: *mut *mut hostent,
+        code: *mut c_int,
+    ) -> c_int;
+    c"gethostbyname2_r" gethostbyname2_r(
+        name: *const c_char,
+        family: c_int,
+        into: *mut hostent,
+        buffer: *mut c_char,
+        size: size_t,
+        found: *mut *mut hostent,
+        code: *mut c_int,
+    ) -> c_int;
+    c"gethostbyaddr_r" gethostbyaddr_r(
+        address: *const c_void,
+        length: socklen_t,
+        family: c_int,
+        into: *mut hostent,
+        buffer: *mut c_char,
+        size: size_t,
+        found: *mut *mut hostent,
+        code: *mut c_int,
+    ) -> c_int;
+}

@@ -1,0 +1,180 @@
+//! Who may park in a hooked call, and who passes through.
+//!
+//! ```text
+//!   hook --> patched? --> has this OS thread a hub? --> does a greenlet run? --> at ease? --> park
+//!              | no             | no                     | no: the hub itself      | no
+//!              +----------------+------------------------+-------------------------+--> kernel
+//! ```
+//!
+//! The first two questions are two loads; a thread that has no hub is not asked a third. Nothing
+//! here allocates or panics, and all of it works on zeroed statics, before `main` too.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use super::hooks::{Bypass, Hook};
+use super::raw::{errno, set_errno};
+use crate::cancel;
+use crate::hub::{Hub, TaskPtr, Why, with_hub};
+use crate::sys::lock::is_native;
+
+/// The parts that are patched, a bit for each.
+static PATCHED: AtomicU32 = AtomicU32::new(0);
+
+pub(super) fn open(parts: u32) {
+    PATCHED.fetch_or(parts, Ordering::Release);
+}
+
+#[inline(always)]
+pub(super) fn is_open(parts: u32) -> bool {
+    PATCHED.load(Ordering::Relaxed) & parts != 0
+}
+
+/// The greenlet (or the root) that is inside of a hooked call.
+pub(super) struct Green<'a> {
+    pub(super) hub: &'a Hub,
+    pub(super) task: TaskPtr,
+    pub(super) hook: &'static Hook,
+}
+
+/// Calls `green` where a greenlet may park, and `native` elsewhere, and where `green` says that
+/// it can't help. Results are those of the kernel: negative for an errno.
+///
+/// errno itself is left as it was by what others do meanwhile.
+#[inline(always)]
+pub(super) fn run(
+    hook: &'static Hook,
+    green: impl FnOnce(&Green<'_>) -> Option<isize>,
+    native: impl FnOnce() -> isize,
+) -> isize {
+    if !is_open(hook.parts) {
+        return native();
+    }
+    with_hub(|hub| match hub {
+        None => native(),
+        Some(hub) => run_on_hub(hub, hook, green, native),
+    })
+}
+
+/// As [`run`], for a call on a descriptor: those of the standard output and the standard error
+/// pass, since their locks belong to the OS thread.
+#[inline(always)]
+pub(super) fn run_on(
+    fd: i32,
+    hook: &'static Hook,
+    green: impl FnOnce(&Green<'_>) -> Option<isize>,
+    native: impl FnOnce() -> isize,
+) -> isize {
+    let output = matches!(fd, libc::STDOUT_FILENO | libc::STDERR_FILENO);
+    if output {
+        return native();
+    }
+    run(hook, green, native)
+}
+
+fn run_on_hub(
+    hub: &Hub,
+    hook: &'static Hook,
+    green: impl FnOnce(&Green<'_>) -> Option<isize>,
+    native: impl FnOnce() -> isize,
+) -> isize {
+    let Some(task) = hub.running() else {
+        return native();
+    };
+    if let Some(why) = bypass(hub) {
+        return hook.bypass(why, native);
+    }
+    hook.count_call();
+    let before = errno();
+    let Some(result) = green(&Green { hub, task, hook }) else {
+        return hook.bypass(Bypass::Unwatchable, native);
+    };
+    set_errno(before);
+    result
+}
+
+fn bypass(hub: &Hub) -> Option<Bypass> {
+    if is_native() {
+        Some(Bypass::Native)
+    } else if thread::panicking() {
+        Some(Bypass::Panicking)
+    } else if !hub.is_at_ease() {
+        Some(Bypass::Busy)
+    } else {
+        None
+    }
+}
+
+impl Green<'_> {
+    /// Parks until woken, at the latest at `deadline`; spurious wakes are legal.
+    ///
+    /// # Errors
+    /// A kill or a timeout, which stays pending: the caller's frames can't be unwound.
+    pub(super) fn park(&self, why: Why, deadline: Option<u64>) -> Result<(), isize> {
+        self.hook.count_park();
+        cancel::foreign(|| {
+            self.check()?;
+            self.hub.park(why, deadline);
+            Ok(())
+        })
+    }
+
+    /// As [`park`](Green::park), for calls that can't fail: a kill or a timeout waits.
+    pub(super) fn park_on(&self, why: Why, deadline: Option<u64>) {
+        self.hook.count_park();
+        let parked = || self.hub.park(why, deadline);
+        cancel::foreign(|| cancel::shield(parked));
+    }
+
+    /// Lets the others run if this greenlet has had its share of the turn.
+    pub(super) fn take_turns(&self) -> Result<(), isize> {
+        if self.hub.is_budget_spent() {
+            self.hub.yield_now();
+            return cancel::foreign(|| self.check());
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), isize> {
+        let checked = cancel::check(self.hub, self.task);
+        let errno = |error: std::io::Error| error.raw_os_error().unwrap_or(libc::ECANCELED);
+        checked.map_err(|error| super::raw::fail(errno(error)))
+    }
+
+    /// The deadline that is `ns` from now; `None` for one beyond the end of the clock.
+    pub(super) fn deadline_in(&self, ns: u64) -> Option<u64> {
+        let deadline = self.hub.fresh_now().saturating_add(ns);
+        (deadline != u64::MAX).then_some(deadline)
+    }
+
+    pub(super) fn is_over(&self, deadline: Option<u64>) -> bool {
+        deadline.is_some_and(|deadline| deadline <= self.hub.now())
+    }
+
+    /// Asks `attempt` again and again, ever more rarely, until it has an answer: for what the
+    /// kernel has no event for.
+    pub(super) fn ask_again(
+        &self,
+        why: &'static str,
+        deadline: Option<u64>,
+        mut attempt: impl FnMut() -> Option<isize>,
+    ) -> Result<Option<isize>, isize> {
+        let mut pause_ns = PAUSE_FIRST_NS;
+        loop {
+            if let Some(answer) = attempt() {
+                return Ok(Some(answer));
+            }
+            if self.is_over(deadline) {
+                return Ok(None);
+            }
+            let next = self.deadline_in(pause_ns).unwrap_or(u64::MAX);
+            let until = next.min(deadline.unwrap_or(u64::MAX));
+            self.park(Why::Helper(why), Some(until))?;
+            pause_ns = (pause_ns * 2).min(PAUSE_LAST_NS);
+        }
+    }
+}
+
+/// Between two questions, at first and at last.
+const PAUSE_FIRST_NS: u64 = 100_000;
+const PAUSE_LAST_NS: u64 = 20_000_000;

@@ -1,0 +1,165 @@
+//! recvmsg, sendmsg and their plural forms: bytes with what travels beside them.
+
+use std::ffi::{c_int, c_uint};
+
+use libc::{iovec, mmsghdr, msghdr, ssize_t, timespec};
+
+use super::gate::{Green, run_on};
+use super::raw::{finish, raw};
+use super::slices::{Rest, total};
+use super::socket::quiet_after;
+use super::{clocks, hooks};
+use crate::poller::Interest;
+
+/// The slices of a message.
+///
+/// # Safety
+/// `message` is null or valid, as recvmsg(2) demands.
+unsafe fn slices<'a>(message: *const msghdr) -> &'a [iovec] {
+    // SAFETY: the caller's.
+    match unsafe { message.as_ref() } {
+        Some(message) if !message.msg_iov.is_null() => {
+            // SAFETY: the caller's.
+            unsafe { std::slice::from_raw_parts(message.msg_iov, message.msg_iovlen) }
+        }
+        _ => &[],
+    }
+}
+
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
+    let call = |message: *mut msghdr, more: c_int| {
+        // SAFETY: the caller's message, or one made of its parts.
+        unsafe { raw!(SYS_recvmsg, fd, message, flags | more) }
+    };
+    let native = || call(message, 0);
+    if flags & libc::MSG_DONTWAIT != 0 {
+        return finish(native());
+    }
+    // SAFETY: the caller's.
+    let buffers = unsafe { slices(message) };
+    let tried = |done: usize| {
+        if done == 0 {
+            return call(message, libc::MSG_DONTWAIT);
+        }
+        // Its address and what travels beside came with the first part.
+        let mut rest = Rest::new(buffers, done);
+        let mut more = rest.message();
+        call(&mut more, libc::MSG_DONTWAIT)
+    };
+    let green = |green: &Green<'_>| green.receive(fd, total(buffers), flags, tried);
+    finish(run_on(fd, &hooks::recvmsg, green, native))
+}
+
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn sendmsg(
+    fd: c_int,
+    message: *const msghdr,
+    flags: c_int,
+) -> ssize_t {
+    let call = |message: *const msghdr, more: c_int| {
+        // SAFETY: the caller's message, or one made of its parts.
+        unsafe { raw!(SYS_sendmsg, fd, message, flags | more) }
+    };
+    let native = || call(message, 0);
+    if flags & libc::MSG_DONTWAIT != 0 {
+        return finish(native());
+    }
+    // SAFETY: the caller's.
+    let buffers = unsafe { slices(message) };
+    let tried = |done: usize| {
+        if done == 0 {
+            return call(message, libc::MSG_DONTWAIT);
+        }
+        let mut rest = Rest::new(buffers, done);
+        let more = rest.message();
+        call(&more, libc::MSG_DONTWAIT | quiet_after(done))
+    };
+    let green = |green: &Green<'_>| green.send_all(fd, total(buffers), tried);
+    finish(run_on(fd, &hooks::sendmsg, green, native))
+}
+
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn recvmmsg(
+    fd: c_int,
+    messages: *mut mmsghdr,
+    count: c_uint,
+    flags: c_int,
+    timeout: *mut timespec,
+) -> c_int {
+    // SAFETY: the caller's.
+    let native = || unsafe { raw!(SYS_recvmmsg, fd, messages, count, flags, timeout) };
+    if flags & libc::MSG_DONTWAIT != 0 {
+        return finish(native()) as c_int;
+    }
+    let only_first = flags & libc::MSG_WAITFORONE != 0;
+    let one_try = flags & !libc::MSG_WAITFORONE | libc::MSG_DONTWAIT;
+    let green = |green: &Green<'_>| {
+        // SAFETY: the caller's; null or valid.
+        let limit = unsafe { timeout.as_ref() }.map(clocks::ns_of);
+        // The kernel looks at the limit after each message, and so do we.
+        let deadline = limit.and_then(|limit| green.deadline_in(limit));
+        let mut got = 0;
+        while got < count {
+            let at = messages.wrapping_add(got as usize);
+            let tried = || {
+                // SAFETY: the caller's, of which `got` have been filled.
+                unsafe { raw!(SYS_recvmmsg, fd, at, count - got, one_try, 0) }
+            };
+            match green.retry(fd, Interest::Read, tried, |_| false) {
+                Some(more) if more > 0 => got += more as c_uint,
+                _ if got > 0 => break,
+                other => return other,
+            }
+            if only_first || green.is_over(deadline) {
+                break;
+            }
+        }
+        Some(got as isize)
+    };
+    finish(run_on(fd, &hooks::recvmmsg, green, native)) as c_int
+}
+
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn sendmmsg(
+    fd: c_int,
+    messages: *mut mmsghdr,
+    count: c_uint,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: the caller's.
+    let native = || unsafe { raw!(SYS_sendmmsg, fd, messages, count, flags) };
+    if flags & libc::MSG_DONTWAIT != 0 {
+        return finish(native()) as c_int;
+    }
+    let green = |green: &Green<'_>| {
+        let mut sent = 0;
+        while sent < count {
+            let at = messages.wrapping_add(sent as usize);
+            // SAFETY: the caller's; valid, and one message long by its field.
+            let header = unsafe { &raw const (*at).msg_hdr };
+            // One by one, since a stream's message may go out in parts.
+            // SAFETY: as above.
+            let buffers = unsafe { slices(header) };
+            let tried = |done: usize| {
+                let mut rest = Rest::new(buffers, done);
+                let parts = rest.message();
+                let header = if done == 0 { header } else { &raw const parts };
+                let more = libc::MSG_DONTWAIT | quiet_after(done + sent as usize);
+                // SAFETY: the caller's message, or one made of its parts.
+                unsafe { raw!(SYS_sendmsg, fd, header, flags | more) }
+            };
+            match green.send_all(fd, total(buffers), tried) {
+                Some(bytes) if bytes >= 0 => {
+                    // SAFETY: the caller's; see above.
+                    unsafe { (*at).msg_len = bytes as c_uint };
+                    sent += 1;
+                }
+                _ if sent > 0 => break,
+                other => return other,
+            }
+        }
+        Some(sent as isize)
+    };
+    finish(run_on(fd, &hooks::sendmmsg, green, native)) as c_int
+}

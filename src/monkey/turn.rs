@@ -1,0 +1,493 @@
+//! A blocking call on a descriptor of which nothing but the number is known.
+//!
+//! ```text
+//!            +--> not our turn, or known to be empty? --yes-----------+
+//!            |          | no                                          v
+//!            |         try --EAGAIN--> what is its mode? --> non-blocking: EAGAIN
+//!            |          |                     | blocking
+//!            |          |                    register, once per life of the number
+//!            |          |                     |
+//!            |          |                    queue, park (at most until the user's timeout)
+//!            +----------|---------------------+
+//!                       v
+//!                    result; wake the next in the queue
+//! ```
+//!
+//! This is `io/source.rs` for descriptors that aren't ours: they keep their blocking mode, every
+//! try says by itself that it must not wait. What was asked of the kernel is believed until
+//! somebody in this process changes the mode of any descriptor. Who does so, or closes, without
+//! our seeing it (by a system call of his own) is found out when a park has lasted for
+//! [`DOUBT_NS`]: then the kernel is asked once more.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::gate::Green;
+use super::raw::{fail, raw};
+use super::{closing, lives};
+use crate::hub::Why;
+use crate::poller::{Interest, Key, Known, Mode};
+
+/// Parks longer than this make sure that the descriptor is still the one they are to wait for.
+const DOUBT_NS: u64 = 100_000_000;
+
+/// Sockets that don't tell when there is room again are asked so often.
+const QUIET_NS: u64 = 4_000_000;
+
+const EAGAIN: isize = fail(libc::EAGAIN);
+const EINTR: isize = fail(libc::EINTR);
+const EBADF: isize = fail(libc::EBADF);
+
+/// How often the mode of some descriptor was changed: by fcntl, ioctl or setsockopt.
+static MODE_CHANGES: AtomicU64 = AtomicU64::new(1);
+
+/// Somebody has changed the mode of a descriptor, and so of all its duplicates.
+pub(super) fn note_mode_change() {
+    MODE_CHANGES.fetch_add(1, Ordering::Release);
+}
+
+/// How a wait ended that did not end well.
+enum Stop {
+    /// With this result.
+    With(isize),
+    /// The kernel can't tell us when the descriptor is ready.
+    Unwatchable,
+}
+
+impl Stop {
+    fn into_result(self) -> Option<isize> {
+        match self {
+            Stop::With(result) => Some(result),
+            Stop::Unwatchable => None,
+        }
+    }
+}
+
+impl Green<'_> {
+    /// Makes a call by `op`, which must not block, as often as it takes. `None`: it can't be
+    /// waited for, so the caller may just as well block.
+    pub(super) fn retry(
+        &self,
+        fd: i32,
+        interest: Interest,
+        mut op: impl FnMut() -> isize,
+        exhausts: impl Fn(isize) -> bool,
+    ) -> Option<isize> {
+        if let Err(result) = self.take_turns() {
+            return Some(result);
+        }
+        let mut turn = Turn::new(self, fd, interest);
+        match turn.operate(&mut op) {
+            Ok(result) => {
+                turn.conclude(result, exhausts);
+                Some(result)
+            }
+            Err(stop) => stop.into_result(),
+        }
+    }
+
+    /// Parks until `fd` seems ready after all; for what can only be asked and not tried.
+    pub(super) fn retry_when_ready(
+        &self,
+        fd: i32,
+        interest: Interest,
+        op: impl Fn() -> isize,
+    ) -> Option<isize> {
+        let attempt = || if is_ready(fd, interest) { op() } else { EAGAIN };
+        self.retry(fd, interest, attempt, |_| false)
+    }
+}
+
+/// A wait for several descriptors at once, which itself takes nothing from any of them.
+pub(super) struct Watch {
+    doubts: bool,
+}
+
+impl Watch {
+    pub(super) fn new() -> Watch {
+        Watch { doubts: true }
+    }
+
+    /// Parks until one of `wants` may have become ready, at the latest at `deadline`. To be
+    /// called when the kernel has just said that none is.
+    ///
+    /// # Errors
+    /// The result to return instead; `None` when one of them can't be watched.
+    pub(super) fn wait(
+        &mut self,
+        green: &Green<'_>,
+        wants: &[(i32, Interest)],
+        deadline: Option<u64>,
+    ) -> Result<(), Option<isize>> {
+        let mut turns = Vec::with_capacity(wants.len());
+        for (fd, interest) in wants {
+            let mut turn = Turn::new(green, *fd, *interest);
+            let joined = turn.may_try().and_then(|_| turn.enqueue());
+            joined.map_err(Stop::into_result)?;
+            turn.exhausted();
+            turns.push(turn);
+        }
+        let why = match wants {
+            [] => Why::Sleep,
+            [(fd, Interest::Read)] => Why::Readable(*fd),
+            [(fd, Interest::Write)] => Why::Writable(*fd),
+            _ => Why::Helper("one of several descriptors"),
+        };
+        let doubt_at = green.hub.now().saturating_add(DOUBT_NS);
+        let sure = !self.doubts || wants.is_empty();
+        let until = match deadline {
+            deadline if sure => deadline,
+            deadline => Some(doubt_at.min(deadline.unwrap_or(u64::MAX))),
+        };
+        green.park(why, until).map_err(Some)?;
+        if !sure && doubt_at <= green.hub.now() {
+            self.doubts = false;
+            for turn in &mut turns {
+                turn.key.into_iter().for_each(|key| turn.make_sure(key));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// poll(2) without waiting.
+pub(super) fn is_ready(fd: i32, interest: Interest) -> bool {
+    match interest {
+        Interest::Read => events_of(fd, libc::POLLIN) != 0,
+        Interest::Write => events_of(fd, libc::POLLOUT) != 0,
+    }
+}
+
+/// Has the other side closed, or the connection failed?
+pub(super) fn has_hung_up(fd: i32) -> bool {
+    events_of(fd, libc::POLLRDHUP) != 0
+}
+
+fn events_of(fd: i32, events: i16) -> i16 {
+    let mut one = libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    };
+    // SAFETY: one pollfd is passed and lives here; no time to wait.
+    unsafe { raw!(SYS_ppoll, &raw mut one, 1, &raw const NO_TIME, 0, 0) };
+    one.revents
+}
+
+/// For calls that are not to wait.
+pub(super) static NO_TIME: libc::timespec = libc::timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
+/// One call's place in the queue of its descriptor; left when dropped.
+struct Turn<'a> {
+    green: &'a Green<'a>,
+    fd: i32,
+    interest: Interest,
+    key: Option<Key>,
+    mode: Option<Mode>,
+    queued: bool,
+    /// Watched in its place, since the descriptor itself is watched for somebody else.
+    duplicate: Option<OwnedFd>,
+    /// When to ask the kernel once more; `u64::MAX` once that was done.
+    doubt_at: u64,
+}
+
+impl<'a> Turn<'a> {
+    fn new(green: &'a Green<'a>, fd: i32, interest: Interest) -> Turn<'a> {
+        let mut turn = Turn {
+            green,
+            fd,
+            interest,
+            key: None,
+            mode: None,
+            queued: false,
+            duplicate: None,
+            doubt_at: 0,
+        };
+        let known = green.hub.poller.borrow_mut().numbers.get(fd).copied();
+        let Some(known) = known else { return turn };
+        if known.life != lives::of(fd) {
+            closing::forget_here(green.hub, fd, None);
+            return turn;
+        }
+        turn.key = Some(known.key);
+        let current = known.mode.asked_at == MODE_CHANGES.load(Ordering::Acquire);
+        turn.mode = current.then_some(known.mode);
+        turn
+    }
+
+    fn operate(&mut self, op: &mut impl FnMut() -> isize) -> Result<isize, Stop> {
+        let mut deadline = None;
+        loop {
+            if self.may_try()? {
+                match op() {
+                    EINTR => continue,
+                    EAGAIN => {}
+                    result => return Ok(result),
+                }
+                self.exhausted();
+            }
+            let mode = self.mode()?;
+            if mode.nonblocking {
+                return Ok(op());
+            }
+            let deadline = *deadline.get_or_insert_with(|| match self.interest {
+                Interest::Read => self.after(mode.read_timeout),
+                Interest::Write => self.after(mode.write_timeout),
+            });
+            if self.green.is_over(deadline) {
+                return Err(Stop::With(EAGAIN));
+            }
+            self.wait(deadline)?;
+        }
+    }
+
+    fn after(&self, timeout_ns: u64) -> Option<u64> {
+        (timeout_ns > 0).then(|| self.green.deadline_in(timeout_ns))?
+    }
+
+    /// Is it our turn, with a chance? What is not registered is simply tried.
+    fn may_try(&mut self) -> Result<bool, Stop> {
+        let Some(key) = self.key else { return Ok(true) };
+        let mut poller = self.green.hub.poller.borrow_mut();
+        let may = poller
+            .registry()
+            .may_try(key, self.interest, self.green.task);
+        match may {
+            Some(may) => Ok(may),
+            // Gone while we waited: somebody has closed it.
+            None if self.queued => Err(Stop::With(EBADF)),
+            None => {
+                poller.numbers.remove(self.fd);
+                self.key = None;
+                Ok(true)
+            }
+        }
+    }
+
+    fn exhausted(&mut self) {
+        if let Some(key) = self.key {
+            let mut poller = self.green.hub.poller.borrow_mut();
+            poller.registry().exhausted(key, self.interest);
+        }
+    }
+
+    /// The descriptor's mode, asked for if that is needed.
+    fn mode(&mut self) -> Result<Mode, Stop> {
+        if let Some(mode) = self.mode {
+            return Ok(mode);
+        }
+        let mode = ask_mode(self.fd).map_err(Stop::With)?;
+        self.mode = Some(mode);
+        if self.key.is_some() {
+            self.remember(mode);
+        }
+        Ok(mode)
+    }
+
+    fn remember(&self, mode: Mode) {
+        let mut poller = self.green.hub.poller.borrow_mut();
+        if let Some(known) = poller.numbers.get(self.fd) {
+            known.mode = mode;
+        }
+    }
+
+    /// Waits for the first event from now on.
+    fn wait(&mut self, deadline: Option<u64>) -> Result<(), Stop> {
+        let key = self.enqueue()?;
+        let doubts = self.doubt_at != u64::MAX;
+        if doubts && self.doubt_at == 0 {
+            self.doubt_at = self.green.hub.now().saturating_add(DOUBT_NS);
+        }
+        let mut until = deadline.unwrap_or(u64::MAX).min(self.doubt_at);
+        if self.interest == Interest::Write && self.mode.is_some_and(|mode| mode.keeps_quiet) {
+            until = until.min(self.green.deadline_in(QUIET_NS).unwrap_or(u64::MAX));
+        }
+        let why = match self.interest {
+            Interest::Read => Why::Readable(self.fd),
+            Interest::Write => Why::Writable(self.fd),
+        };
+        let until = (until != u64::MAX).then_some(until);
+        self.green.park(why, until).map_err(Stop::With)?;
+        let quiet = self.interest == Interest::Write;
+        if quiet && self.mode.is_some_and(|mode| mode.keeps_quiet) {
+            self.suppose_ready(key);
+        }
+        if doubts && self.doubt_at <= self.green.hub.now() {
+            self.make_sure(key);
+        }
+        Ok(())
+    }
+
+    fn suppose_ready(&self, key: Key) {
+        let ready = crate::sys::epoll::Readiness {
+            readable: false,
+            writable: true,
+            closing: false,
+        };
+        let mut poller = self.green.hub.poller.borrow_mut();
+        poller.registry().fire(key, ready, &mut |_| {});
+    }
+
+    /// After a long wait: is what the kernel watches still what we wait for? An event that was
+    /// missed is told by this as well.
+    fn make_sure(&mut self, key: Key) {
+        self.doubt_at = u64::MAX;
+        self.mode = None;
+        if self.duplicate.is_some() {
+            return;
+        }
+        let poller = self.green.hub.poller.borrow_mut();
+        // SAFETY: an open descriptor, or else the kernel says so.
+        let fd = unsafe { borrow(self.fd) };
+        let watched = poller.repeat(key, fd);
+        drop(poller);
+        if watched.is_err() {
+            // It was closed where we don't see it, and perhaps opened again: as another one.
+            closing::forget_here(self.green.hub, self.fd, None);
+            self.queued = false;
+            self.key = None;
+        }
+    }
+
+    fn enqueue(&mut self) -> Result<Key, Stop> {
+        let key = match self.key {
+            Some(key) => key,
+            None => self.register()?,
+        };
+        if !self.queued {
+            let mut poller = self.green.hub.poller.borrow_mut();
+            poller
+                .registry()
+                .enqueue(key, self.interest, self.green.task);
+            self.queued = true;
+        }
+        Ok(key)
+    }
+
+    /// Has the descriptor watched, for as long as it lives.
+    #[cold]
+    fn register(&mut self) -> Result<Key, Stop> {
+        let hub = self.green.hub;
+        let number = hub.shared.number as u32;
+        let life = lives::claim(self.fd, number).ok_or(Stop::Unwatchable)?;
+        closing::announce(hub);
+        // SAFETY: an open descriptor, or else the kernel says so.
+        let fd = unsafe { borrow(self.fd) };
+        let mut poller = hub.poller.borrow_mut();
+        let key = match poller.watch(fd, self.fd) {
+            Ok(key) => {
+                let mode = self.mode.unwrap_or_default();
+                let fd = self.fd;
+                poller.numbers.set(fd, Known { key, life, mode });
+                key
+            }
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EBADF) => return Err(Stop::With(EBADF)),
+                Some(libc::EEXIST) => {
+                    let duplicate = fd.try_clone_to_owned().map_err(|_| Stop::Unwatchable)?;
+                    let watched = poller.watch(duplicate.as_fd(), self.fd);
+                    let key = watched.map_err(|_| Stop::Unwatchable)?;
+                    self.duplicate = Some(duplicate);
+                    key
+                }
+                _ => return Err(Stop::Unwatchable),
+            },
+        };
+        // What was seen before is seen; from now on only what the kernel tells counts.
+        poller.registry().exhausted(key, self.interest);
+        self.key = Some(key);
+        Ok(key)
+    }
+
+    /// The call has succeeded: from here on nothing parks.
+    fn conclude(&mut self, result: isize, exhausts: impl Fn(isize) -> bool) {
+        if let Some(key) = self.key
+            && self.mode.is_some_and(|mode| mode.tells_all)
+            && exhausts(result)
+        {
+            let mut poller = self.green.hub.poller.borrow_mut();
+            poller.registry().short_transfer(key, self.interest);
+        }
+        self.green.hub.count_operation();
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let hub = self.green.hub;
+        if let Some(key) = self.key.filter(|_| self.queued) {
+            let mut poller = hub.poller.borrow_mut();
+            let next = poller.registry().leave(key, self.interest, self.green.task);
+            drop(poller);
+            next.into_iter().for_each(|next| hub.wake(next.get()));
+        }
+        if let (Some(duplicate), Some(key)) = (&self.duplicate, self.key) {
+            hub.deregister(key, duplicate.as_fd());
+        }
+    }
+}
+
+/// # Safety
+/// To be used for one call to the kernel, which says if there is no such descriptor.
+pub(super) unsafe fn borrow<'a>(fd: i32) -> BorrowedFd<'a> {
+    // SAFETY: the caller's; only -1 is no number at all, and is never asked for.
+    unsafe { BorrowedFd::borrow_raw(fd.max(0)) }
+}
+
+/// What the kernel says of a descriptor.
+#[cold]
+pub(super) fn ask_mode(fd: i32) -> Result<Mode, isize> {
+    let asked_at = MODE_CHANGES.load(Ordering::Acquire);
+    // SAFETY: F_GETFL takes no pointer.
+    let flags = unsafe { raw!(SYS_fcntl, fd, libc::F_GETFL) };
+    if flags < 0 {
+        return Err(flags);
+    }
+    let mut mode = Mode {
+        asked_at,
+        nonblocking: flags as i32 & libc::O_NONBLOCK != 0,
+        ..Mode::default()
+    };
+    let Some(kind) = option::<i32>(fd, libc::SO_TYPE) else {
+        return Ok(mode);
+    };
+    let protocol = option::<i32>(fd, libc::SO_PROTOCOL);
+    let domain = option::<i32>(fd, libc::SO_DOMAIN);
+    mode.tells_all = kind == libc::SOCK_STREAM && protocol == Some(libc::IPPROTO_TCP);
+    mode.keeps_quiet = kind != libc::SOCK_STREAM && domain == Some(libc::AF_UNIX);
+    mode.read_timeout = timeout(fd, libc::SO_RCVTIMEO);
+    mode.write_timeout = timeout(fd, libc::SO_SNDTIMEO);
+    Ok(mode)
+}
+
+fn timeout(fd: i32, name: i32) -> u64 {
+    let Some(limit) = option::<libc::timeval>(fd, name) else {
+        return 0;
+    };
+    let seconds = u64::try_from(limit.tv_sec).unwrap_or(0);
+    let micros = u64::try_from(limit.tv_usec).unwrap_or(0);
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(micros.saturating_mul(1000))
+}
+
+/// An option of a socket; `None` for what is no socket.
+pub(super) fn option<T: Copy>(fd: i32, name: i32) -> Option<T> {
+    let mut value = std::mem::MaybeUninit::<T>::zeroed();
+    let mut length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: there is room for `length` bytes; every option asked for here is plain integers.
+    unsafe {
+        let asked = raw!(
+            SYS_getsockopt,
+            fd,
+            libc::SOL_SOCKET,
+            name,
+            value.as_mut_ptr(),
+            &raw mut length
+        );
+        (asked == 0).then(|| value.assume_init())
+    }
+}
