@@ -13,7 +13,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 fn main() -> ExitCode {
     let mut bench = Bench::start();
-    greenroom::monkey::own_thread_locals().expect("thread-locals of their own");
+    greenroom::monkey::patch(&[greenroom::monkey::Part::Identity])
+        .expect("thread-locals of their own");
 
     // `spawn` gives a greenlet its own, `spawn_local` its spawner's.
     let claim = Claim::information("yield, own thread-locals : shared");

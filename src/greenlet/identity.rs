@@ -12,14 +12,15 @@ use std::io;
 use crate::hub::{Hub, Task};
 
 #[cfg(feature = "monkey")]
-pub(crate) use own::turn_on;
-#[cfg(feature = "monkey")]
 pub(super) use own::{end, give, take_back};
+#[cfg(feature = "monkey")]
+pub(crate) use own::{of, of_greenlet, turn_on};
 
 #[cfg(feature = "monkey")]
 mod own {
     use super::{Hub, Task, io};
     use crate::cancel;
+    use crate::greenlet::Greenlet;
     use crate::sys::identity::{Identity, probe};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,6 +54,11 @@ mod own {
     /// The thread-locals of a task of this thread's hub, if they are not the hub's.
     pub(crate) fn of(task: &Task) -> Option<Arc<Identity>> {
         task.local().identity.borrow().clone()
+    }
+
+    /// As [`of`], for a greenlet that was just spawned here.
+    pub(crate) fn of_greenlet<T>(greenlet: &Greenlet<T>) -> Option<Arc<Identity>> {
+        of(&greenlet.thread.task)
     }
 
     /// For a task that could not be launched: nothing of its hub's may stay in it.

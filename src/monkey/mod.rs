@@ -21,6 +21,7 @@ mod select;
 mod semaphore;
 mod slices;
 mod socket;
+mod threads;
 mod time;
 mod transfer;
 mod turn;
@@ -32,6 +33,8 @@ use std::sync::Once;
 pub use report::{Report, SymbolReport};
 pub use verify::verify;
 
+use crate::greenlet::identity;
+use crate::hub::current_hub;
 use crate::sys::{fork, lock};
 
 /// A family of libc's functions, to be patched or not as a whole.
@@ -55,11 +58,16 @@ pub enum Part {
     Futex,
     /// Waits for children and for the end of OS threads.
     Process,
+    /// No function, but what `spawn` makes: greenlets that own their thread-locals, and so are
+    /// threads to all code that tells threads apart by them.
+    Identity,
+    /// `std::thread::spawn` and pthread_create make greenlets, with [`Identity`](Part::Identity).
+    Thread,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: [Part; 7] = [
+    pub const ALL: [Part; 9] = [
         Part::Socket,
         Part::File,
         Part::Poll,
@@ -67,6 +75,8 @@ impl Part {
         Part::Dns,
         Part::Futex,
         Part::Process,
+        Part::Identity,
+        Part::Thread,
     ];
 
     const fn bit(self) -> u32 {
@@ -91,9 +101,16 @@ pub fn patch(parts: &[Part]) -> io::Result<()> {
         // SAFETY: the handler stores a number and calls the kernel, which a forked child may do.
         unsafe { libc::pthread_atfork(None, None, Some(closing::note_process)) };
     });
+    if parts
+        .iter()
+        .any(|part| matches!(part, Part::Identity | Part::Thread))
+    {
+        identity::turn_on().map_err(io::Error::other)?;
+    }
     gate::open(parts.iter().fold(0, |bits, part| bits | part.bit()));
     let _ = fork::generation();
-    Ok(())
+    // Nothing parks on a thread without a hub: the caller's is to have one from here on.
+    current_hub(|_| ())
 }
 
 pub fn is_patched(name: &str) -> bool {

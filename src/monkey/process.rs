@@ -10,7 +10,7 @@ use libc::{id_t, idtype_t, pid_t, pthread_t, rusage, siginfo_t};
 
 use super::gate::{Green, run};
 use super::raw::{fail, finish, next, raw};
-use super::{closing, hooks};
+use super::{closing, hooks, threads};
 use crate::cancel;
 use crate::poller::Interest;
 
@@ -143,6 +143,10 @@ type Join = unsafe extern "C" fn(pthread_t, *mut *mut c_void) -> c_int;
 /// Returns the errno. A kill waits: who joins a thread knows of no failure.
 #[unsafe(no_mangle)]
 pub(super) unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int {
+    // SAFETY: the caller's.
+    if let Some(joined) = unsafe { threads::join(thread, value) } {
+        return joined;
+    }
     let native = || match next!(c"pthread_join" as Join) {
         // SAFETY: the caller's.
         Some(real) => unsafe { real(thread, value) as isize },

@@ -111,6 +111,15 @@ impl Stack {
     }
 }
 
+/// The lowest usable address of the stack that an address lies in, its bytes from there to the
+/// top, and those of its guard; `None` for what is no stack of ours.
+#[cfg(feature = "monkey")]
+pub(crate) fn stack_around(address: *const u8) -> Option<(usize, usize, usize)> {
+    let place = table::find(address.addr())?;
+    let lowest = place.base + place.layout.guard;
+    Some((lowest, place.end() - lowest, place.layout.guard))
+}
+
 // The free lists hold `Stack`s by value: a fourth word would be 8 MB at a million stacks.
 const _: () = assert!(size_of::<Stack>() == 24);
 const _: () = assert!(COLOUR_BYTES.is_multiple_of(STACK_ALIGNMENT));
