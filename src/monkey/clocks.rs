@@ -8,7 +8,12 @@ use super::raw::raw;
 const SECOND: u64 = 1_000_000_000;
 
 pub(super) fn is_valid(time: &timespec) -> bool {
-    time.tv_sec >= 0 && (0..SECOND as libc::c_long).contains(&time.tv_nsec)
+    time.tv_sec >= 0 && is_fraction(time)
+}
+
+/// All that libc asks of a moment: those before the beginning of time are past.
+pub(super) fn is_fraction(time: &timespec) -> bool {
+    (0..SECOND as libc::c_long).contains(&time.tv_nsec)
 }
 
 /// A length of time; as far as the clock goes for a longer one, none for a negative one.

@@ -38,6 +38,9 @@ unsafe fn wait(
     native: impl FnOnce() -> isize,
 ) -> c_int {
     let green = |green: &Green<'_>| {
+        if until.is_some_and(|(_, moment)| !clocks::is_fraction(moment)) {
+            return Some(fail(libc::EINVAL));
+        }
         let mut deadline = None;
         loop {
             // SAFETY: the caller's.
@@ -46,9 +49,6 @@ unsafe fn wait(
                 return Some(taken);
             }
             if let Some((clock, moment)) = until {
-                if !clocks::is_valid(moment) {
-                    return Some(fail(libc::EINVAL));
-                }
                 deadline = deadline.or_else(|| green.deadline_at(clock, moment));
             }
             // SAFETY: the caller's.
