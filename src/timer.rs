@@ -53,7 +53,8 @@ impl Entry {
         self.seq_and_slot as u32 as usize
     }
 
-    /// The sequence may wrap: of those that are armed at a time no two are 2^31 apart.
+    /// The sequence may wrap: only two with one deadline, armed 2^31 timers apart, would come in
+    /// the wrong order.
     #[inline]
     fn before(&self, other: &Entry) -> bool {
         let earlier = (self.seq_and_slot.wrapping_sub(other.seq_and_slot) as i64) < 0;

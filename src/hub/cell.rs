@@ -39,7 +39,7 @@ use super::task::{Task, TaskPtr};
 use super::{Hub, with_hub};
 
 /// What a cell takes whose result is small: these are all of one size, and used again.
-const LAYOUT_KEPT: Layout = Layout::new::<Cell<[usize; 8]>>();
+const LAYOUT_KEPT: &Layout = Cell::<[usize; 5]>::LAYOUT;
 /// How many cells a hub keeps for later spawns: 2 MB.
 const CELLS_KEPT: usize = 4096;
 /// As std's `Arc`: beyond that somebody forgets clones in a loop.
@@ -52,6 +52,10 @@ struct Cell<R> {
     result: UnsafeCell<Option<R>>,
 }
 
+impl<R> Cell<R> {
+    const LAYOUT: &'static Layout = &Layout::new::<Cell<R>>();
+}
+
 /// Makes a task with a place for a result of type `R`, counted once.
 ///
 /// Uses a cell again, if `kept` has one.
@@ -62,7 +66,7 @@ pub(crate) fn new_task<R>(
     name: Option<Box<str>>,
     spawned_at: &'static Location<'static>,
 ) -> (TaskRef, Slot<R>) {
-    let needed = Layout::new::<Cell<R>>();
+    let needed = Cell::<R>::LAYOUT;
     let fits = needed.size() <= LAYOUT_KEPT.size() && needed.align() <= LAYOUT_KEPT.align();
     let used = kept.filter(|_| fits).and_then(Cells::take);
     let cell = match used {
@@ -74,8 +78,8 @@ pub(crate) fn new_task<R>(
         None => {
             let layout = if fits { LAYOUT_KEPT } else { needed };
             // SAFETY: a layout with a task in it is not empty.
-            let memory = NonNull::new(unsafe { alloc::alloc(layout) });
-            let cell = memory.unwrap_or_else(|| alloc::handle_alloc_error(layout));
+            let memory = NonNull::new(unsafe { alloc::alloc(*layout) });
+            let cell = memory.unwrap_or_else(|| alloc::handle_alloc_error(*layout));
             let cell = cell.cast::<Cell<R>>();
             let task = Task::new(Arc::clone(hub), id, name, spawned_at, cell.cast(), layout);
             // SAFETY: the block is large enough and aligned for a `Cell<R>`.
@@ -233,7 +237,7 @@ unsafe fn free(at: NonNull<Task>, home: Option<&Hub>) {
         // SAFETY: the cell was allocated with this layout, and its result is gone.
         unsafe {
             ptr::drop_in_place(at.as_ptr());
-            alloc::dealloc(at.as_ptr().cast(), layout);
+            alloc::dealloc(at.as_ptr().cast(), *layout);
         }
     }
 }
@@ -266,7 +270,7 @@ impl Drop for Cells {
             // SAFETY: what is kept is a whole task that is nobody's; all have this layout.
             unsafe {
                 ptr::drop_in_place(task.as_ptr());
-                alloc::dealloc(task.as_ptr().cast(), LAYOUT_KEPT);
+                alloc::dealloc(task.as_ptr().cast(), *LAYOUT_KEPT);
             }
         }
     }

@@ -273,7 +273,7 @@ pub(crate) struct Task {
     exits: Mutex<Exits>,
     /// The memory of the task; see the file `cell`.
     pub(super) cell: NonNull<Task>,
-    pub(super) layout: Layout,
+    pub(super) layout: &'static Layout,
 }
 
 // SAFETY: `local` is reached only through `Task::local`, whose callers are on the OS thread of
@@ -294,7 +294,7 @@ impl Task {
         name: Option<Box<str>>,
         spawned_at: &'static Location<'static>,
         cell: NonNull<Task>,
-        layout: Layout,
+        layout: &'static Layout,
     ) -> Task {
         Task {
             local: Local::new(),
