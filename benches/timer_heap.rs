@@ -3,6 +3,9 @@
 //! what a hub pays for it once a turn. The bench `timers` has the same through the public calls.
 
 mod common;
+/// What the room needs of the one below it.
+#[path = "../src/sys/prefetch.rs"]
+mod sys;
 #[allow(dead_code, unused_imports, reason = "not all of the room is measured")]
 #[path = "../src/timer.rs"]
 mod timer;

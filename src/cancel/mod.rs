@@ -25,14 +25,13 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
 use crate::hub::task::Frame;
 use crate::hub::waker::wake_task;
-use crate::hub::{Hub, Task, TaskPtr, Why, current_hub, with_hub};
+use crate::hub::{Hub, Task, TaskPtr, TaskRef, Why, current_hub, with_hub};
 use crate::sys::{clock, errno, panics};
 use frames::Entered;
 
@@ -248,7 +247,7 @@ fn running() -> Option<TaskPtr> {
 }
 
 /// Asks a greenlet, on any hub, to end; returns at once.
-pub(crate) fn kill(task: &Arc<Task>) {
+pub(crate) fn kill(task: &TaskRef) {
     task.killed.store(true, Ordering::Release);
     wake_task(task);
 }
@@ -295,7 +294,15 @@ fn deliver(hub: &Hub, task: &Task) -> io::Result<()> {
 
 /// Parks for something that can fail: a kill or a timeout comes as an error where it can't
 /// unwind. Without a hub the OS thread parks. May return early for no reason.
+#[inline(always)]
 pub(crate) fn park(why: Why, deadline: Option<u64>) -> io::Result<()> {
+    // Here, not further down: to hand a `Why` on is to read as a whole what has just been written
+    // in parts, for which the processor waits longer than for all the rest of a park.
+    with_hub(|hub| hub.map(|hub| hub.note_why(why)));
+    park_noted(deadline)
+}
+
+fn park_noted(deadline: Option<u64>) -> io::Result<()> {
     with_hub(|hub| {
         let Some(hub) = hub else {
             park_natively(deadline);
@@ -304,15 +311,16 @@ pub(crate) fn park(why: Why, deadline: Option<u64>) -> io::Result<()> {
         if let Some(task) = hub.running() {
             check(hub, task)?;
         }
-        hub.park(why, deadline);
+        hub.park_noted(deadline);
         Ok(())
     })
 }
 
 /// As [`park`], for what can't fail: where a kill can't unwind, it waits on.
+#[inline(always)]
 pub(crate) fn park_on(why: Why, deadline: Option<u64>) {
     if park(why, deadline).is_err() {
-        shield(|| with_hub(|hub| hub.map(|hub| hub.park(why, deadline))));
+        shield(|| with_hub(|hub| hub.map(|hub| hub.park_noted(deadline))));
     }
 }
 

@@ -12,7 +12,7 @@ use std::io;
 use crate::hub::{Hub, Task};
 
 #[cfg(feature = "monkey")]
-pub(super) use own::{end, give, take_back};
+pub(super) use own::{end, for_new, give};
 #[cfg(feature = "monkey")]
 pub(crate) use own::{of, of_greenlet, turn_on};
 
@@ -37,18 +37,22 @@ mod own {
         Ok(())
     }
 
-    pub(in super::super) fn give(hub: &Hub, task: &Task, shares: bool) -> io::Result<()> {
-        let identity = if shares {
+    /// Those for a greenlet that is about to be spawned; `None` for the hub's.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    pub(in super::super) fn for_new(hub: &Hub, shares: bool) -> io::Result<Option<Arc<Identity>>> {
+        if shares {
             let spawner = hub.running_greenlet();
-            spawner.and_then(|spawner| of(spawner.get()))
-        } else if ON.load(Ordering::Acquire) {
-            Some(Arc::new(Identity::new()?))
-        } else {
-            None
-        };
+            return Ok(spawner.and_then(|spawner| of(spawner.get())));
+        }
+        let own = ON.load(Ordering::Acquire).then(Identity::new);
+        Ok(own.transpose()?.map(Arc::new))
+    }
+
+    pub(in super::super) fn give(task: &Task, identity: Option<Arc<Identity>>) {
         identity.iter().for_each(|identity| identity.join());
         *task.local().identity.borrow_mut() = identity;
-        Ok(())
     }
 
     /// The thread-locals of a task of this thread's hub, if they are not the hub's.
@@ -59,11 +63,6 @@ mod own {
     /// As [`of`], for a greenlet that was just spawned here.
     pub(crate) fn of_greenlet<T>(greenlet: &Greenlet<T>) -> Option<Arc<Identity>> {
         of(&greenlet.thread.task)
-    }
-
-    /// For a task that could not be launched: nothing of its hub's may stay in it.
-    pub(in super::super) fn take_back(task: &Task) {
-        task.leave_identity();
     }
 
     /// Ends the thread-locals of the running greenlet, if nobody shares them any more.
@@ -81,12 +80,15 @@ mod own {
 }
 
 #[cfg(not(feature = "monkey"))]
-pub(super) fn give(_hub: &Hub, _task: &Task, _shares: bool) -> io::Result<()> {
-    Ok(())
+pub(super) struct Identity;
+
+#[cfg(not(feature = "monkey"))]
+pub(super) fn for_new(_hub: &Hub, _shares: bool) -> io::Result<Identity> {
+    Ok(Identity)
 }
 
 #[cfg(not(feature = "monkey"))]
-pub(super) fn take_back(_task: &Task) {}
+pub(super) fn give(_task: &Task, _: Identity) {}
 
 #[cfg(not(feature = "monkey"))]
 pub(super) fn end(_task: &Task) {}

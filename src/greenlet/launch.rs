@@ -3,7 +3,7 @@
 //! ```text
 //!   on the greenlet's own stack, from first to last:
 //!     killed already?  drop the closure  :  run it, catching its unwind
-//!     put the result into the packet; drop our half of the packet
+//!     put the result into its place, or drop it if nobody wants it
 //!     drop the green_local! values, and our share of the tree_local! ones
 //!     run the destructors of thread-locals, where they are its own
 //!     leave the scope, if there is one      (nothing borrowed is touched from here on)
@@ -14,15 +14,15 @@
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe, Location};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::identity;
-use super::packet::Packet;
+use super::packet::{self, Promise};
 use super::{Greenlet, GreenletRef, JoinError};
 use crate::cancel;
-use crate::hub::{Exit, Hub, HubHandle, Message, Shared, Task, current_hub, with_hub};
+use crate::hub::{Exit, Hub, HubHandle, Message, Shared, Task, TaskRef};
+use crate::hub::{current_hub, new_task, with_hub};
 use crate::sys::{clock, panics};
 
 /// How a greenlet is to be made.
@@ -93,15 +93,16 @@ where
             shares_thread_locals,
             spawned_at,
         } = plan;
+        let identity = identity::for_new(hub, shares_thread_locals)?;
+        let stack = hub.take_stack(stack_size)?;
         let id = hub.next_greenlet_id();
-        let task = Arc::new(Task::new(Arc::clone(&hub.shared), id, name, spawned_at));
-        identity::give(hub, &task, shares_thread_locals)?;
-        let packet = Arc::new(Packet::new());
+        let (task, slot) = new_task(&hub.shared, Some(&hub.cells), id, name, spawned_at);
+        identity::give(&task, identity);
+        let (promise, packet) = packet::ends(slot);
         let start_at = delay.map(|delay| clock::saturating_add(hub.fresh_now(), delay));
-        let body = body(f, Arc::clone(&packet), leave);
+        let body = body(f, promise, leave);
         // SAFETY: `body` does not unwind; the caller vouches for lifetimes.
-        let launched = unsafe { hub.launch(&task, stack_size, start_at, body) };
-        launched.inspect_err(|_| identity::take_back(&task))?;
+        unsafe { hub.launch(&task, stack, start_at, body) };
         if let Some(spawner) = hub.running_greenlet() {
             task.local().tree.set(spawner.get().local().shared_tree());
         }
@@ -124,28 +125,27 @@ where
         spawned_at,
     } = plan;
     let id = handle.shared.next_id();
-    let task = Arc::new(Task::new(Arc::clone(&handle.shared), id, name, spawned_at));
-    let packet = Arc::new(Packet::new());
-    let greenlet = Greenlet::new(
-        GreenletRef::of_handle(Arc::clone(&task)),
-        Arc::clone(&packet),
-    );
-    let parcel = Parcel(Some((task, packet)));
+    let (task, slot) = new_task(&handle.shared, None, id, name, spawned_at);
+    let (promise, packet) = packet::ends(slot);
+    let greenlet = Greenlet::new(GreenletRef::of_handle(task.clone()), packet);
+    let parcel = Parcel(Some((task, promise)));
     let job = move |hub: &Hub| {
-        let (task, packet) = parcel.open();
-        let start_at = delay.map(|delay| clock::saturating_add(hub.fresh_now(), delay));
-        let body = body(f, Arc::clone(&packet), || ());
-        let mut launched = Err(io::Error::other("the destructor of its closure panicked"));
-        // Without a stack for it the closure is dropped, in the hub, which must not unwind.
-        contain("the destructor of a closure", || {
-            launched = identity::give(hub, &task, false).and_then(|()| {
+        let (task, promise) = parcel.open();
+        let ready = identity::for_new(hub, false)
+            .and_then(|identity| Ok((identity, hub.take_stack(stack_size)?)));
+        match ready {
+            Ok((identity, stack)) => {
+                identity::give(&task, identity);
+                let start_at = delay.map(|delay| clock::saturating_add(hub.fresh_now(), delay));
+                let body = body(f, promise, || ());
                 // SAFETY: `body` does not unwind, and all in it is 'static.
-                unsafe { hub.launch(&task, stack_size, start_at, body) }
-            });
-        });
-        if let Err(error) = launched {
-            identity::take_back(&task);
-            conclude(&task, packet, Err(JoinError::not_started(error)));
+                unsafe { hub.launch(&task, stack, start_at, body) };
+            }
+            Err(error) => {
+                // In the hub, which must not unwind.
+                contain("the destructor of a closure", || drop(f));
+                conclude(&task, promise, Err(JoinError::not_started(error)));
+            }
         }
     };
     handle.shared.send(Message::Run(Box::new(job)));
@@ -153,19 +153,19 @@ where
 }
 
 /// A greenlet on its way to another hub. Lost on the way, it ends with an error.
-struct Parcel<T>(Option<(Arc<Task>, Arc<Packet<T>>)>);
+struct Parcel<T>(Option<(TaskRef, Promise<T>)>);
 
 impl<T> Parcel<T> {
-    fn open(mut self) -> (Arc<Task>, Arc<Packet<T>>) {
+    fn open(mut self) -> (TaskRef, Promise<T>) {
         self.0.take().expect("a parcel is opened once")
     }
 }
 
 impl<T> Drop for Parcel<T> {
     fn drop(&mut self) {
-        if let Some((task, packet)) = self.0.take() {
+        if let Some((task, promise)) = self.0.take() {
             let error = io::Error::other("the OS thread of the greenlet's hub has ended");
-            conclude(&task, packet, Err(JoinError::not_started(error)));
+            conclude(&task, promise, Err(JoinError::not_started(error)));
         }
     }
 }
@@ -178,18 +178,14 @@ pub(super) fn stillborn<T>(plan: Plan, error: io::Error) -> Greenlet<T> {
     );
     let nowhere = Shared::nowhere();
     let id = nowhere.next_id();
-    let task = Arc::new(Task::new(nowhere, id, plan.name, plan.spawned_at));
-    let packet = Arc::new(Packet::new());
-    conclude(
-        &task,
-        Arc::clone(&packet),
-        Err(JoinError::not_started(error)),
-    );
+    let (task, slot) = new_task(&nowhere, None, id, plan.name, plan.spawned_at);
+    let (promise, packet) = packet::ends(slot);
+    conclude(&task, promise, Err(JoinError::not_started(error)));
     Greenlet::new(GreenletRef::of_handle(task), packet)
 }
 
 /// All that a greenlet does; see the head of this file.
-fn body<F, T>(f: F, packet: Arc<Packet<T>>, leave: impl FnOnce()) -> impl FnOnce()
+fn body<F, T>(f: F, promise: Promise<T>, leave: impl FnOnce()) -> impl FnOnce()
 where
     F: FnOnce() -> T,
 {
@@ -198,12 +194,20 @@ where
         let task = task.get();
         let result = run(task, f);
         // SAFETY: this is the greenlet itself, and its task has not ended.
-        unsafe { packet.put(result) };
-        contain("the destructor of a result", || drop(packet));
+        unsafe { promise.put(result) };
+        // SAFETY: as above.
+        drop_result(unsafe { promise.take_unwanted() });
         drop_locals(task);
+        // That may have parked, and the handle be gone; and what a scoped greenlet leaves behind
+        // must be dropped before its scope is left.
+        // SAFETY: as above.
+        drop_result(unsafe { promise.take_unwanted() });
         identity::end(task);
         leave();
-        end(task);
+        if end(task) {
+            // SAFETY: the end said so. That was another OS thread, not the one of a scope.
+            drop_result(unsafe { promise.take_back() });
+        }
         // What ran since then, a link that was dropped or a logger, may have made new ones: left
         // here they would be dropped by whoever lets go of the task last, on any thread.
         drop_locals(task);
@@ -211,14 +215,18 @@ where
     }
 }
 
+fn drop_result<T>(unwanted: Option<Result<T, JoinError>>) {
+    if unwanted.is_some() {
+        contain("the destructor of a result", || drop(unwanted));
+    }
+}
+
 /// A destructor may make new values: until there are none.
+#[inline]
 fn drop_locals(task: &Task) {
     let local = task.local();
-    loop {
+    while local.has_storage() {
         let (own, tree) = (local.locals.take(), local.tree.take());
-        if own.is_none() && tree.is_none() {
-            return;
-        }
         contain("a green_local! destructor", || drop(own));
         contain("a tree_local! destructor", || drop(tree));
     }
@@ -245,13 +253,21 @@ fn contain(what: &str, f: impl FnOnce()) {
 }
 
 /// Ends a task that never had a stack.
-fn conclude<T>(task: &Arc<Task>, packet: Arc<Packet<T>>, result: Result<T, JoinError>) {
-    // SAFETY: there is no greenlet to put a result, and the task has not ended.
-    unsafe { packet.put(result) };
-    end(task);
+fn conclude<T>(task: &Task, promise: Promise<T>, result: Result<T, JoinError>) {
+    // SAFETY: there is no greenlet to put a result, and the task has not ended. This is its hub's
+    // OS thread, or that hub has been closed.
+    unsafe {
+        promise.put(result);
+        drop_result(promise.take_unwanted());
+        if end(task) {
+            drop_result(promise.take_back());
+        }
+    }
 }
 
-fn end(task: &Task) {
+/// Returns whether the owner of the handle, on another thread, dropped it just before.
+#[inline]
+fn end(task: &Task) -> bool {
     let joiner = || task.local().joiner.take();
     with_hub(|hub| {
         // Only the task's own hub may look; from elsewhere nobody there can be waiting any more.
@@ -262,5 +278,5 @@ fn end(task: &Task) {
     task.end(|exit| match exit {
         Exit::Wake(waker) => waker.wake(),
         Exit::Call(call) => contain("a link", call),
-    });
+    })
 }

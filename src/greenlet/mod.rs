@@ -30,7 +30,7 @@ pub(crate) use sleep::run_in;
 
 use crate::cancel;
 use crate::hub::waker::{Waker, wake_task};
-use crate::hub::{Exit, Help, Hub, HubHandle, Task, TaskPtr, Why, current_hub, with_hub};
+use crate::hub::{Exit, Help, Hub, HubHandle, Task, TaskPtr, TaskRef, Why, current_hub, with_hub};
 use launch::Plan;
 use packet::Packet;
 
@@ -48,13 +48,14 @@ use packet::Packet;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct Greenlet<T> {
+    /// Before the next, which counts the task for it.
+    packet: Packet<T>,
     thread: GreenletRef,
-    packet: Arc<Packet<T>>,
 }
 
 impl<T> Greenlet<T> {
-    fn new(thread: GreenletRef, packet: Arc<Packet<T>>) -> Greenlet<T> {
-        Greenlet { thread, packet }
+    fn new(thread: GreenletRef, packet: Packet<T>) -> Greenlet<T> {
+        Greenlet { packet, thread }
     }
 
     /// Waits for the greenlet to finish and returns what it returned.
@@ -108,8 +109,11 @@ impl<T> Greenlet<T> {
     }
 
     fn take(self) -> Result<T, JoinError> {
-        let left = self.packet.take(&self.thread.task);
-        left.unwrap_or_else(|| Err(JoinError::abandoned()))
+        let Greenlet {
+            packet,
+            thread: _thread,
+        } = self;
+        packet.take().unwrap_or_else(|| Err(JoinError::abandoned()))
     }
 
     /// Whether the greenlet has finished: a [`join`](Greenlet::join) would not park.
@@ -179,7 +183,7 @@ impl<T> Greenlet<T> {
         let link = Link {
             due: Arc::clone(&due),
         };
-        let who = GreenletRef::of_handle(Arc::clone(&self.thread.task));
+        let who = GreenletRef::of_handle(self.thread.task.clone());
         // Reports name the place of the link, which tells more than this one.
         let plan = Plan::new();
         let fire = move || {
@@ -207,7 +211,7 @@ impl<T> fmt::Debug for Greenlet<T> {
 }
 
 /// Waits for the end of a task; false when the deadline came first.
-fn wait_for_end(task: &Arc<Task>, deadline: Option<u64>) -> bool {
+fn wait_for_end(task: &TaskRef, deadline: Option<u64>) -> bool {
     if task.is_ended() {
         return true;
     }
@@ -243,7 +247,7 @@ fn wait_until_ended(task: &Task, deadline: Option<u64>) -> bool {
 }
 
 /// As [`wait_for_end`], from any hub or none, for any number of waiters.
-fn wait_anywhere(task: &Arc<Task>, deadline: Option<u64>) -> bool {
+fn wait_anywhere(task: &TaskRef, deadline: Option<u64>) -> bool {
     struct Revoke<'a>(&'a Task, u64);
     impl Drop for Revoke<'_> {
         fn drop(&mut self) {
@@ -298,20 +302,20 @@ impl Link {
 /// assert_eq!(greenlet.join().unwrap(), name.id());
 /// ```
 pub struct GreenletRef {
-    task: Arc<Task>,
+    task: TaskRef,
     /// Given out to users, so perhaps on another thread: see `Shared::handles`.
     counted: bool,
 }
 
 impl GreenletRef {
-    fn of_handle(task: Arc<Task>) -> GreenletRef {
+    fn of_handle(task: TaskRef) -> GreenletRef {
         GreenletRef {
             task,
             counted: false,
         }
     }
 
-    fn for_user(task: Arc<Task>) -> GreenletRef {
+    fn for_user(task: TaskRef) -> GreenletRef {
         task.hub.handles.fetch_add(1, Ordering::AcqRel);
         GreenletRef {
             task,
@@ -368,7 +372,7 @@ impl GreenletRef {
 
 impl Clone for GreenletRef {
     fn clone(&self) -> GreenletRef {
-        GreenletRef::for_user(Arc::clone(&self.task))
+        GreenletRef::for_user(self.task.clone())
     }
 }
 
@@ -392,7 +396,7 @@ impl fmt::Debug for GreenletRef {
 /// "greenlet #7" or "greenlet #7 'name'".
 impl fmt::Display for GreenletRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.task, f)
+        fmt::Display::fmt(&*self.task, f)
     }
 }
 
@@ -411,7 +415,7 @@ impl fmt::Display for GreenletRef {
 pub fn current() -> GreenletRef {
     let running = |hub: &Hub| {
         hub.running()
-            .map_or_else(|| hub.root().clone(), |task| task.to_arc())
+            .map_or_else(|| hub.root().clone(), |task| task.counted())
     };
     let task = current_hub(running).expect("a hub needs two descriptors (epoll and eventfd)");
     GreenletRef::for_user(task)

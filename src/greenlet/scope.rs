@@ -7,14 +7,13 @@ use std::io;
 use std::marker::PhantomData;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::thread;
 
 use super::launch::{self, Plan};
 use super::{Greenlet, GreenletRef, JoinError};
 use crate::cancel;
 use crate::hub::waker::Waker;
-use crate::hub::{Task, Why, with_hub};
+use crate::hub::{TaskRef, Why, with_hub};
 use crate::sys::panics;
 
 /// Spawns greenlets that may borrow from the scope's surroundings; see [`scope`], which hands it
@@ -28,7 +27,7 @@ pub struct Scope<'scope, 'env: 'scope> {
 /// What a scope knows of its greenlets.
 #[derive(Default)]
 struct Children {
-    alive: RefCell<Vec<Arc<Task>>>,
+    alive: RefCell<Vec<TaskRef>>,
     /// Children that panicked or could not start, and have not been joined.
     failed: Cell<usize>,
     waiter: RefCell<Option<Waker>>,
@@ -206,7 +205,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         self.children
             .alive
             .borrow_mut()
-            .push(Arc::clone(&greenlet.thread.task));
+            .push(greenlet.thread.task.clone());
         Ok(ScopedGreenlet::new(greenlet, &self.children))
     }
 }

@@ -1,12 +1,11 @@
 //! Giving the turn away: for a time, until woken, or just once.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::cancel;
 use crate::hub::sim::World;
-use crate::hub::{Hub, Task, Why, current_hub, run_on_fresh_hub, with_hub};
+use crate::hub::{Hub, TaskRef, Why, current_hub, run_on_fresh_hub, with_hub};
 use crate::sys::clock;
 
 /// How long a hub that is taken down waits for killed greenlets that don't end.
@@ -153,7 +152,7 @@ pub fn park_timeout(limit: Duration) {
 }
 
 fn park_to(deadline: Option<u64>) {
-    let running = |hub: &Hub| hub.running().map(|task| task.to_arc());
+    let running = |hub: &Hub| hub.running().map(|task| task.counted());
     let Ok(Some(task)) = current_hub(running) else {
         // Without a hub there is nobody who could be named, so nobody who could unpark.
         return cancel::park_on(Why::Unpark, deadline);
@@ -201,13 +200,13 @@ pub(crate) fn run_in<T>(world: World, f: impl FnOnce(&Hub) -> T) -> T {
 fn take_down(hub: &Hub) {
     let kill_and_wait = || {
         let limit = cancel::deadline_in(TEARDOWN_MAX);
-        let mut killed: Vec<Arc<Task>> = Vec::new();
+        let mut killed: Vec<TaskRef> = Vec::new();
         loop {
             killed.retain(|task| !task.is_ended());
             if killed.is_empty() {
                 // All at first; later those that their destructors have spawned, which these
                 // may have been waiting for.
-                hub.each_task(|task| killed.push(Arc::clone(task)));
+                hub.each_task(|task| killed.push(task.clone()));
                 killed.iter().for_each(cancel::kill);
             }
             let step = cancel::deadline_in(TEARDOWN_STEP);

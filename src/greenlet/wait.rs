@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Greenlet, GreenletRef, JoinError, ScopedGreenlet};
 use crate::cancel;
 use crate::hub::waker::Waker;
-use crate::hub::{Exit, Help, Task, Why};
+use crate::hub::{Exit, Help, TaskRef, Why};
 use crate::sys::lock::lock;
 
 /// Joins all, in the order given.
@@ -54,7 +54,7 @@ pub fn killall<'a, T: 'a>(
     limit: Option<Duration>,
 ) -> usize {
     let deadline = limit.and_then(cancel::deadline_in);
-    let tasks: Vec<&Arc<Task>> = greenlets.into_iter().map(|one| &one.thread.task).collect();
+    let tasks: Vec<&TaskRef> = greenlets.into_iter().map(|one| &one.thread.task).collect();
     tasks.iter().for_each(|task| cancel::kill(task));
     for task in &tasks {
         if !super::wait_for_end(task, deadline) {
@@ -147,7 +147,7 @@ impl Arrivals {
 
 /// Takes a subscription at a task back.
 struct AtExit {
-    task: Arc<Task>,
+    task: TaskRef,
     id: u64,
     _help: Option<Help>,
 }
@@ -160,12 +160,12 @@ impl Drop for AtExit {
     }
 }
 
-fn subscribe_to_end(task: &Arc<Task>, ready: Ready) -> Option<Box<dyn sealed::Subscription>> {
+fn subscribe_to_end(task: &TaskRef, ready: Ready) -> Option<Box<dyn sealed::Subscription>> {
     match task.at_exit(Exit::Call(Box::new(|| ready.call()))) {
         Ok(id) => {
             let _help = Help::expect_from(task);
             Some(Box::new(AtExit {
-                task: Arc::clone(task),
+                task: task.clone(),
                 id,
                 _help,
             }))

@@ -50,6 +50,11 @@
 //!
 //! Which file first: `task` (states), `turn` (the picture above), then this one.
 
+#[allow(
+    unsafe_code,
+    reason = "tasks are counted, and their memory is used again"
+)]
+mod cell;
 #[allow(unsafe_code, reason = "the thread-local pointer to the hub")]
 mod current;
 mod events;
@@ -77,6 +82,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 
+pub(crate) use cell::{Slot, TaskRef, new_task};
 pub(crate) use current::{current_hub, run_on_fresh_hub, with_hub};
 pub use events::{Event, Subscription, subscribe};
 pub use handle::{HubHandle, current, dump, stack_census, stats, try_current, wait_idle};
@@ -95,12 +101,13 @@ use sim::World;
 /// The scheduler of one OS thread.
 pub(crate) struct Hub {
     pub(crate) shared: Arc<Shared>,
-    root: Arc<Task>,
+    root: TaskRef,
     /// Who runs: the root, a greenlet, or nobody while the hub itself does.
     running: Cell<Option<TaskPtr>>,
     run_queue: RefCell<VecDeque<TaskPtr>>,
     idlers: RefCell<VecDeque<TaskPtr>>,
-    tasks: RefCell<slots::Slots<Arc<Task>>>,
+    tasks: RefCell<slots::Slots<TaskPtr>>,
+    pub(crate) cells: cell::Cells,
     timers: RefCell<Timers<TaskPtr>>,
     pub(crate) poller: RefCell<Poller<TaskPtr>>,
     stacks: RefCell<Pool>,
@@ -135,8 +142,8 @@ impl Hub {
         let poller = Poller::new(&bell, world.sim().is_some())?;
         let shared = Arc::new(Shared::new(bell, poller.epoll()));
         let name = thread::current().name().map(Box::from);
-        let (home, id) = (Arc::clone(&shared), shared.id_of(0));
-        let root = Arc::new(Task::new(home, id, name, Location::caller()));
+        let id = shared.id_of(0);
+        let (root, _) = new_task::<()>(&shared, None, id, name, Location::caller());
         root.local().state.set(State::Running);
         root.set_minimal_id(0);
         let now = world.now();
@@ -147,6 +154,7 @@ impl Hub {
             run_queue: RefCell::default(),
             idlers: RefCell::default(),
             tasks: RefCell::new(slots::Slots::new()),
+            cells: cell::Cells::default(),
             timers: RefCell::new(Timers::new()),
             poller: RefCell::new(poller),
             stacks: RefCell::new(Pool::new()),
@@ -178,7 +186,7 @@ impl Hub {
         self.running().filter(|task| !self.is_root(*task))
     }
 
-    pub(crate) fn root(&self) -> &Arc<Task> {
+    pub(crate) fn root(&self) -> &TaskRef {
         &self.root
     }
 
@@ -238,19 +246,33 @@ impl Hub {
     /// Parks whoever runs until it is woken, at the latest at `deadline`. May return early for
     /// no reason: the caller looks again at what it waits for.
     pub(crate) fn park(&self, why: Why, deadline: Option<u64>) {
+        self.note_why(why);
+        self.park_noted(deadline);
+    }
+
+    /// Notes what the next park waits for.
+    #[inline(always)]
+    pub(crate) fn note_why(&self, why: Why) {
+        if let Some(task) = self.running() {
+            task.get().local().why.set(why);
+        }
+    }
+
+    /// As [`Hub::park`], for what has been noted.
+    pub(crate) fn park_noted(&self, deadline: Option<u64>) {
         let Some(task) = self.running() else {
             return self.wait_natively(None, deadline);
         };
         if thread::panicking() {
-            return self.park_while_panicking(task, why, deadline);
+            return self.park_while_panicking(task, deadline);
         }
-        self.park_task(task, why, deadline);
+        self.park_task(task, deadline);
     }
 
     /// A destructor parks while its greenlet unwinds: its panic count goes to sleep with it,
     /// and where that can't be done the OS thread waits instead.
     #[cold]
-    fn park_while_panicking(&self, task: TaskPtr, why: Why, deadline: Option<u64>) {
+    fn park_while_panicking(&self, task: TaskPtr, deadline: Option<u64>) {
         match panics::take() {
             Some(count) => {
                 // Others that do the same meanwhile come and go in any order: not theirs to say.
@@ -258,14 +280,14 @@ impl Hub {
                 if root_unwinds {
                     self.root_unwinds.set(true);
                 }
-                self.park_task(task, why, deadline);
+                self.park_task(task, deadline);
                 if root_unwinds {
                     self.root_unwinds.set(false);
                 }
                 panics::put(count);
             }
             None => {
-                let fd = match why {
+                let fd = match task.get().local().why.get() {
                     Why::Readable(fd) => Some((fd, Interest::Read)),
                     Why::Writable(fd) => Some((fd, Interest::Write)),
                     _ => None,
@@ -276,10 +298,9 @@ impl Hub {
     }
 
     #[inline]
-    fn park_task(&self, task: TaskPtr, why: Why, deadline: Option<u64>) {
+    fn park_task(&self, task: TaskPtr, deadline: Option<u64>) {
         let local = task.get().local();
         debug_assert_eq!(local.state.get(), State::Running, "only who runs can park");
-        local.why.set(why);
         local.since.set(self.now());
         let wake_at = deadline.unwrap_or(u64::MAX).min(local.alarm.get());
         let timer = (wake_at != u64::MAX).then(|| self.timers.borrow_mut().arm(wake_at, task));
@@ -467,8 +488,10 @@ impl Hub {
     }
 
     /// Calls `visit` with every greenlet that has not ended.
-    pub(crate) fn each_task(&self, visit: impl FnMut(&Arc<Task>)) {
-        let tasks: Vec<_> = self.tasks.borrow().iter().cloned().collect();
-        tasks.iter().for_each(visit);
+    pub(crate) fn each_task(&self, visit: impl FnMut(&TaskRef)) {
+        let tasks = self.tasks.borrow();
+        let counted: Vec<_> = tasks.iter().map(|task| task.counted()).collect();
+        drop(tasks);
+        counted.iter().for_each(visit);
     }
 }

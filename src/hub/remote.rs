@@ -20,7 +20,7 @@ use crossbeam_queue::SegQueue;
 use once_cell::sync::Lazy;
 
 use super::Hub;
-use super::task::Task;
+use super::cell::TaskRef;
 use crate::poller::Key;
 use crate::sys::epoll::Epoll;
 use crate::sys::event_fd::EventFd;
@@ -35,8 +35,10 @@ static HUBS: AtomicU64 = AtomicU64::new(0);
 
 /// What one thread asks of another's hub.
 pub(crate) enum Message {
-    Wake(Arc<Task>),
+    Wake(TaskRef),
     Run(Box<dyn FnOnce(&Hub) + Send>),
+    /// The last count of a task that the hub still holds.
+    Return(TaskRef),
     /// A descriptor was closed elsewhere: forget its registration, tell who waits.
     Forget(Key),
 }
@@ -125,7 +127,7 @@ impl Shared {
                 doors.bell.ring();
             }
         }
-        if self.closed.load(Ordering::Relaxed) {
+        if self.closed.load(Ordering::Acquire) {
             self.empty_inbox();
             return false;
         }
@@ -157,13 +159,13 @@ impl Shared {
 
     /// The hub is gone: what is sent from now on is dropped by its sender.
     pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
+        self.closed.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
         self.empty_inbox();
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
+        self.closed.load(Ordering::Acquire)
     }
 
     fn empty_inbox(&self) {

@@ -9,9 +9,9 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::ptr;
-use std::sync::Arc;
 
-use super::task::{State, Task, TaskPtr};
+use super::cell::{self, TaskRef};
+use super::task::{State, Task, TaskPtr, Why};
 use super::{Hub, current, with_hub};
 use crate::coroutine::Coroutine;
 use crate::poller::Interest;
@@ -19,25 +19,31 @@ use crate::stack::Stack;
 use crate::sys;
 
 impl Hub {
-    /// Gives `task` a stack with `body` on it and queues it: first in, first out.
+    /// A stack to launch a task with.
     ///
     /// # Errors
-    /// When there is no stack; nothing has been queued then.
+    /// When there is none.
+    pub(crate) fn take_stack(&self, size: Option<usize>) -> io::Result<Stack> {
+        self.stacks.borrow_mut().take(size)
+    }
+
+    /// Gives a task its stack with `body` on it and queues it: first in, first out. The hub holds
+    /// the task until the body has returned.
     ///
     /// # Safety
     /// `body` must not unwind, and what it borrows must outlive its run, or live for ever if
     /// it is never run to its end.
     pub(crate) unsafe fn launch(
         &self,
-        task: &Arc<Task>,
-        stack_size: Option<usize>,
+        task: &TaskRef,
+        stack: Stack,
         start_at: Option<u64>,
         body: impl FnOnce(),
-    ) -> io::Result<()> {
+    ) {
         debug_assert!(self.owns(task));
-        let stack = self.stacks.borrow_mut().take(stack_size)?;
         let at = TaskPtr::new(task);
         let hub = ptr::from_ref(self);
+        cell::house(task);
         let start = move || {
             // Its thread-locals may never have seen a hub.
             // SAFETY: this hub resumes it, and so is there as long as it runs.
@@ -46,9 +52,9 @@ impl Hub {
             body();
         };
         // SAFETY: the caller vouches for `body`.
-        unsafe { prepare(task, stack, start) };
+        unsafe { prepare(at, stack, start) };
         let local = task.local();
-        task.set_slot(self.tasks.borrow_mut().insert(Arc::clone(task)));
+        task.set_slot(self.tasks.borrow_mut().insert(at));
         local.since.set(self.now());
         local.state.set(State::Parked);
         self.counters.spawned.add(1);
@@ -64,7 +70,6 @@ impl Hub {
         if self.events.are_heard() {
             self.tell_spawned(task);
         }
-        Ok(())
     }
 }
 
@@ -79,14 +84,20 @@ fn disarm_start(task: TaskPtr) {
 const TASK_BYTES_HOT: usize = 192;
 /// From a suspended switch up to the user's frame of a socket read: 560 bytes were seen.
 const FRAME_BYTES_HOT: usize = 512;
+/// With the place for a small result.
+const CELL_BYTES: usize = size_of::<Task>() + CACHE_LINE;
 const CACHE_LINE: usize = 64;
 
 /// Writes `body` onto `stack` and gives both to `task`.
 ///
 /// # Safety
 /// As for [`Coroutine::new`]: `body` must not unwind, and must outlive its run.
-unsafe fn prepare(task: &Task, stack: Stack, body: impl FnOnce()) {
-    let at = TaskPtr::new(task);
+unsafe fn prepare(at: TaskPtr, stack: Stack, body: impl FnOnce()) {
+    let frames_begin = stack.top() - FRAME_BYTES_HOT;
+    at.get()
+        .local()
+        .rests_at
+        .set(ptr::without_provenance(frames_begin));
     // SAFETY: the caller vouches for the body; the task outlives its own coroutine.
     let coroutine = unsafe {
         Coroutine::new(stack, move |suspender| {
@@ -95,7 +106,7 @@ unsafe fn prepare(task: &Task, stack: Stack, body: impl FnOnce()) {
         })
     };
     // SAFETY: facts 1 and 2: nobody else looks at a task that is not yet launched.
-    unsafe { *task.local().coroutine.get() = Some(coroutine) };
+    unsafe { *at.get().local().coroutine.get() = Some(coroutine) };
 }
 
 /// Runs `task` until it suspends (false) or ends (true).
@@ -141,7 +152,16 @@ pub(super) fn prefetch_task(task: TaskPtr) {
 /// cell, so that should have come first.
 #[inline]
 pub(super) fn prefetch_stack(task: TaskPtr) {
-    prefetch(task.get().local().rests_at.get(), FRAME_BYTES_HOT);
+    let local = task.get().local();
+    prefetch(local.rests_at.get(), FRAME_BYTES_HOT);
+    if local.why.get() == Why::Start {
+        // Its first resume is likely to be its last: the end needs all of the cell.
+        let cell = ptr::from_ref(task.get()).cast::<u8>();
+        prefetch(
+            cell.wrapping_add(TASK_BYTES_HOT),
+            CELL_BYTES - TASK_BYTES_HOT,
+        );
+    }
 }
 
 #[inline]
@@ -158,6 +178,13 @@ pub(super) fn retire(task: &Task) -> Stack {
     #[cfg(feature = "monkey")]
     task.leave_identity();
     coroutine.expect("a task ends once").into_stack()
+}
+
+/// Lets go of a task, which has been retired and is in no queue or table any more.
+pub(super) fn let_go(task: TaskPtr, hub: &Hub) {
+    debug_assert!(hub.owns(task.get()));
+    // SAFETY: `launch` has housed it; it has been retired, so its coroutine has returned.
+    unsafe { cell::evict(task, hub) }
 }
 
 /// poll(2) on a descriptor that somebody up the stack holds open while it waits for it.

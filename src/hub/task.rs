@@ -19,16 +19,18 @@
 //!
 //! Two halves: [`Local`] belongs to the hub's OS thread, everything else to all.
 
+use std::alloc::Layout;
 use std::any::Any;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::Location;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::cell::TaskRef;
 use super::remote::{ID_BITS, REMOTE_BIT, Shared};
 use super::waker::Waker;
 use crate::coroutine::{Coroutine, Suspender};
@@ -157,6 +159,37 @@ pub(crate) struct Local {
 }
 
 impl Local {
+    fn new() -> Local {
+        Local {
+            state: Cell::new(State::New),
+            why: Cell::new(Why::Start),
+            since: Cell::new(0),
+            start_timer: Cell::new(None),
+            suspender: Cell::new(None),
+            joiner: Cell::new(None),
+            rests_at: Cell::new(ptr::null()),
+            coroutine: UnsafeCell::new(None),
+            alarm: Cell::new(u64::MAX),
+            frames: Cell::new(ptr::null()),
+            shield_floor: Cell::new(ptr::null()),
+            shields: Cell::new(0),
+            foreign: Cell::new(0),
+            met: Cell::new(u64::MAX),
+            #[cfg(feature = "monkey")]
+            identity: RefCell::new(None),
+            locals: RefCell::new(None),
+            tree: Cell::new(None),
+        }
+    }
+
+    /// Whether there is anything in `locals` or `tree`.
+    #[inline]
+    pub(crate) fn has_storage(&self) -> bool {
+        // SAFETY: who is on the hub's OS thread, as all are who may touch this half, is alone.
+        let tree = unsafe { (*self.tree.as_ptr()).is_some() };
+        tree || self.locals.borrow().is_some()
+    }
+
     /// What there is in `tree`.
     pub(crate) fn shared_tree(&self) -> Option<Rc<dyn Any>> {
         let tree = self.tree.take();
@@ -217,10 +250,13 @@ impl Exits {
     }
 }
 
-/// Phases of a task's end, as other threads see them.
+/// Phases of a task's end, as other threads see them; each is one bit.
 const ALIVE: u8 = 0;
+/// Something is to happen at the end.
 const AWAITED: u8 = 1;
 const ENDED: u8 = 2;
+/// Nobody wants the result, said from another OS thread than the hub's.
+const DETACHED: u8 = 4;
 
 /// One greenlet, as its hub sees it.
 #[repr(C)]
@@ -229,15 +265,23 @@ pub(crate) struct Task {
     /// The token of `unpark`.
     pub(crate) token: AtomicBool,
     phase: AtomicU8,
+    /// Nobody wants the result, said on the hub's own OS thread.
+    detached: AtomicBool,
+    /// How often the task is counted, and whether its hub holds it as well: see the file `cell`.
+    pub(super) housed: AtomicBool,
+    pub(super) refs: AtomicUsize,
+    /// 0 for the root, for others one more than their index in the hub's table of tasks;
+    /// `u32::MAX` until they have one. Written by the hub's OS thread, read by all.
+    minimal_id: AtomicU32,
     local: Local,
     pub(crate) id: u64,
     pub(crate) name: Option<Box<str>>,
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) hub: Arc<Shared>,
-    /// 0 for the root, for others one more than their index in the hub's table of tasks;
-    /// `u32::MAX` until they have one. Written by the hub's OS thread, read by all.
-    minimal_id: AtomicU32,
     exits: Mutex<Exits>,
+    /// The memory of the task; see the file `cell`.
+    pub(super) cell: NonNull<Task>,
+    pub(super) layout: &'static Layout,
 }
 
 // SAFETY: `local` is reached only through `Task::local`, whose callers are on the OS thread of
@@ -250,34 +294,18 @@ unsafe impl Send for Task {}
 unsafe impl Sync for Task {}
 
 impl Task {
-    pub(crate) fn new(
+    /// What is to be written to `cell`, which was allocated with `layout`.
+    #[inline]
+    pub(super) fn new(
         hub: Arc<Shared>,
         id: u64,
         name: Option<Box<str>>,
         spawned_at: &'static Location<'static>,
+        cell: NonNull<Task>,
+        layout: &'static Layout,
     ) -> Task {
-        let local = Local {
-            state: Cell::new(State::New),
-            why: Cell::new(Why::Start),
-            since: Cell::new(0),
-            start_timer: Cell::new(None),
-            suspender: Cell::new(None),
-            joiner: Cell::new(None),
-            rests_at: Cell::new(ptr::null()),
-            coroutine: UnsafeCell::new(None),
-            alarm: Cell::new(u64::MAX),
-            frames: Cell::new(ptr::null()),
-            shield_floor: Cell::new(ptr::null()),
-            shields: Cell::new(0),
-            foreign: Cell::new(0),
-            met: Cell::new(u64::MAX),
-            #[cfg(feature = "monkey")]
-            identity: RefCell::new(None),
-            locals: RefCell::new(None),
-            tree: Cell::new(None),
-        };
         Task {
-            local,
+            local: Local::new(),
             id,
             name,
             spawned_at,
@@ -286,8 +314,43 @@ impl Task {
             killed: AtomicBool::new(false),
             token: AtomicBool::new(false),
             phase: AtomicU8::new(ALIVE),
+            detached: AtomicBool::new(false),
             exits: Mutex::default(),
+            refs: AtomicUsize::new(1),
+            housed: AtomicBool::new(false),
+            cell,
+            layout,
         }
+    }
+
+    /// Lets go of all that the task owns, but for its count of the hub's shared half. Its end
+    /// has done so already with nearly everything.
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        self.name = None;
+        if *self.phase.get_mut() & ENDED == 0 {
+            self.local = Local::new();
+            self.exits = Mutex::default();
+        }
+    }
+
+    /// Makes a new task of one that has been cleared, on the same hub.
+    #[inline]
+    pub(super) fn renew(
+        &mut self,
+        id: u64,
+        name: Option<Box<str>>,
+        spawned_at: &'static Location<'static>,
+    ) {
+        self.local = Local::new();
+        (self.id, self.name, self.spawned_at) = (id, name, spawned_at);
+        self.minimal_id = AtomicU32::new(u32::MAX);
+        self.killed = AtomicBool::new(false);
+        self.token = AtomicBool::new(false);
+        self.phase = AtomicU8::new(ALIVE);
+        self.detached = AtomicBool::new(false);
+        self.refs = AtomicUsize::new(1);
+        self.housed = AtomicBool::new(false);
     }
 
     /// The half that belongs to the hub's OS thread; to be called there only.
@@ -333,17 +396,30 @@ impl Task {
     }
 
     pub(crate) fn is_ended(&self) -> bool {
-        self.phase.load(Ordering::Acquire) == ENDED
+        self.phase.load(Ordering::Acquire) & ENDED != 0
+    }
+
+    /// Notes that nobody wants the result; to be called on the hub's OS thread.
+    pub(crate) fn detach_here(&self) {
+        self.detached.store(true, Ordering::Relaxed);
+    }
+
+    /// As [`Task::detach_here`], from any other thread; `false` if the task has ended before.
+    pub(crate) fn detach_from_afar(&self) -> bool {
+        self.phase.fetch_or(DETACHED, Ordering::AcqRel) & ENDED == 0
+    }
+
+    /// Whether nobody wants the result, as far as is known.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.detached.load(Ordering::Relaxed) || self.phase.load(Ordering::Acquire) & DETACHED != 0
     }
 
     /// Asks for something to happen at the end; `Err` gives it back if that has come already.
     pub(crate) fn at_exit(&self, exit: Exit) -> Result<u64, Exit> {
         let mut exits = lock(&self.exits);
         // Noted under the lock: `end` sees either the new phase here or the entry there.
-        let noted =
-            self.phase
-                .compare_exchange(ALIVE, AWAITED, Ordering::AcqRel, Ordering::Acquire);
-        if noted == Err(ENDED) {
+        let before = self.phase.fetch_or(AWAITED, Ordering::AcqRel);
+        if before & ENDED != 0 {
             return Err(exit);
         }
         Ok(exits.push(exit))
@@ -356,9 +432,11 @@ impl Task {
     }
 
     /// Declares the task ended and has `each` do what is to be done about it, one after the
-    /// other: so one that is revoked meanwhile does not happen.
-    pub(crate) fn end(&self, mut each: impl FnMut(Exit)) {
-        let mut left = self.phase.swap(ENDED, Ordering::AcqRel) == AWAITED;
+    /// other: so one that is revoked meanwhile does not happen. Returns whether another thread
+    /// has said before that nobody wants the result.
+    pub(crate) fn end(&self, mut each: impl FnMut(Exit)) -> bool {
+        let before = self.phase.swap(ENDED, Ordering::AcqRel);
+        let mut left = before & AWAITED != 0;
         while left {
             let mut exits = lock(&self.exits);
             let exit = exits.pop();
@@ -367,6 +445,7 @@ impl Task {
             drop(exits);
             exit.into_iter().for_each(&mut each);
         }
+        before & DETACHED != 0
     }
 }
 
@@ -395,11 +474,11 @@ impl fmt::Display for Task {
 /// Valid as long as the task is in its hub's table, which is until it has ended and its
 /// coroutine has returned; the hub keeps no pointer beyond that.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TaskPtr(ptr::NonNull<Task>);
+pub(crate) struct TaskPtr(NonNull<Task>);
 
 impl TaskPtr {
     pub(crate) fn new(task: &Task) -> TaskPtr {
-        TaskPtr(ptr::NonNull::from(task))
+        TaskPtr(task.cell)
     }
 
     #[inline]
@@ -408,12 +487,9 @@ impl TaskPtr {
         unsafe { self.0.as_ref() }
     }
 
-    pub(crate) fn to_arc(self) -> Arc<Task> {
-        // SAFETY: every task lives in an Arc, and the hub's table holds one count of it.
-        unsafe {
-            Arc::increment_strong_count(self.0.as_ptr());
-            Arc::from_raw(self.0.as_ptr())
-        }
+    /// One count more.
+    pub(crate) fn counted(self) -> TaskRef {
+        TaskRef::of(self.get())
     }
 }
 

@@ -132,16 +132,16 @@ impl Hub {
             // The greenlet forked, and this is the child: the stack below is the parent's.
             sys::fork::exit_child();
         }
-        let task = task.get();
+        let (at, task) = (task, task.get());
         task.local().state.set(State::Done);
         let stack = switch::retire(task);
         self.counters.note_depth(&stack);
         self.stacks.borrow_mut().give(stack);
         let slot = task.slot().expect("what has run was launched");
-        let counted = self.tasks.borrow_mut().remove(slot);
-        debug_assert!(counted.is_some());
+        let removed = self.tasks.borrow_mut().remove(slot);
+        debug_assert_eq!(removed, Some(at));
         let id = task.greenlet_id();
-        drop(counted);
+        switch::let_go(at, self);
         self.tell_who_waits_for_others();
         if self.events.are_heard() {
             self.tell_finished(id);
@@ -202,6 +202,7 @@ impl Hub {
                 None => break,
                 Some(Message::Wake(task)) => self.wake(&task),
                 Some(Message::Run(job)) => job(self),
+                Some(Message::Return(task)) => drop(task),
                 Some(Message::Forget(key)) => {
                     let orphans = self.poller.borrow_mut().registry().remove(key);
                     orphans.iter().for_each(|task| self.wake(task.get()));

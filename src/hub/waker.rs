@@ -1,22 +1,21 @@
 //! Whoever waits, green or not, and the one way to wake them.
 
-use std::sync::Arc;
 use std::thread::{self, Thread};
 
-use super::task::Task;
+use super::cell::TaskRef;
 use super::{Message, with_hub};
 
 /// Wakes one waiter: a greenlet on any hub, or a plain OS thread.
 #[derive(Clone, Debug)]
 pub(crate) enum Waker {
-    Green(Arc<Task>),
+    Green(TaskRef),
     Native(Thread),
 }
 
 impl Waker {
     /// For whoever runs now: its greenlet, or the OS thread where there is no hub to switch on.
     pub(crate) fn current() -> Waker {
-        let green = with_hub(|hub| hub.and_then(|hub| hub.running()).map(|task| task.to_arc()));
+        let green = with_hub(|hub| hub.and_then(|hub| hub.running()).map(|task| task.counted()));
         green.map_or_else(|| Waker::Native(thread::current()), Waker::Green)
     }
 
@@ -30,7 +29,7 @@ impl Waker {
 }
 
 /// Wakes a task of this thread's hub at once, one of another's through its inbox.
-pub(crate) fn wake_task(task: &Arc<Task>) {
+pub(crate) fn wake_task(task: &TaskRef) {
     let woken_here = with_hub(|hub| match hub {
         Some(hub) if hub.owns(task) => {
             hub.wake(task);
@@ -39,6 +38,6 @@ pub(crate) fn wake_task(task: &Arc<Task>) {
         _ => false,
     });
     if !woken_here && !task.is_ended() {
-        task.hub.send(Message::Wake(Arc::clone(task)));
+        task.hub.send(Message::Wake(task.clone()));
     }
 }

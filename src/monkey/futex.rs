@@ -17,8 +17,8 @@
 use std::cell::Cell;
 use std::ffi::{c_int, c_long};
 use std::ptr::null;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 
 use libc::timespec;
 
@@ -26,7 +26,7 @@ use super::gate::{Green, is_open, run};
 use super::raw::{fail, finish, full_barrier, raw};
 use super::{clocks, closing, hooks};
 use crate::hub::waker::wake_task;
-use crate::hub::{HubHandle, Message, Task, Why, with_hub};
+use crate::hub::{HubHandle, Message, TaskRef, Why, with_hub};
 use crate::sys::lock::lock;
 
 const BUCKETS: usize = 256;
@@ -38,7 +38,7 @@ const FOREIGN_TICK_NS: u64 = 5_000_000;
 struct Node {
     address: usize,
     bits: u32,
-    task: Arc<Task>,
+    task: TaskRef,
     woken: AtomicBool,
     next: Cell<*const Node>,
     previous: Cell<*const Node>,
@@ -110,7 +110,7 @@ impl Queue {
 
     /// Takes out the first who waits for `address`, and tells him so. Those of hubs that have
     /// ended will never run again: they are passed over for good.
-    fn take(&mut self, address: usize, bits: u32) -> Option<Arc<Task>> {
+    fn take(&mut self, address: usize, bits: u32) -> Option<TaskRef> {
         let mut at = self.first;
         // SAFETY: linked nodes are valid; after `woken` is set a node is not looked at again.
         while let Some(node) = unsafe { at.as_ref() } {
@@ -119,7 +119,7 @@ impl Queue {
             if gone || node.address == address && node.bits & bits != 0 {
                 // SAFETY: it is in this queue.
                 unsafe { self.unlink(at) };
-                let task = Arc::clone(&node.task);
+                let task = node.task.clone();
                 if !gone {
                     node.woken.store(true, Ordering::Release);
                     return Some(task);
@@ -154,7 +154,7 @@ impl Green<'_> {
         let node = Node {
             address,
             bits,
-            task: self.task.to_arc(),
+            task: self.task.counted(),
             woken: AtomicBool::new(false),
             next: Cell::new(null()),
             previous: Cell::new(null()),
@@ -214,12 +214,12 @@ pub(super) fn wake_at(address: usize, count: usize, bits: u32) -> usize {
     woken
 }
 
-fn wake(task: &Arc<Task>) {
+fn wake(task: &TaskRef) {
     if with_hub(|hub| hub.is_none_or(|hub| hub.is_at_ease())) {
         wake_task(task);
     } else {
         // From within the hub: by its own inbox, for later.
-        task.hub.send(Message::Wake(Arc::clone(task)));
+        task.hub.send(Message::Wake(task.clone()));
     }
 }
 

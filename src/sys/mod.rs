@@ -18,10 +18,13 @@ pub(crate) mod fork;
 pub(crate) mod identity;
 pub(crate) mod lock;
 pub(crate) mod panics;
+mod prefetch;
 pub(crate) mod resolve;
 pub(crate) mod socket;
 
 use std::io;
+
+pub(crate) use prefetch::prefetch;
 
 /// The one gate through which errno becomes `io::Error`.
 pub(crate) fn cvt<N: Copy + Into<i64>>(result: N) -> io::Result<N> {
@@ -43,19 +46,4 @@ pub(crate) mod errno {
         EADDRINUSE, EAGAIN, EBADF, ECANCELED, ECONNREFUSED, ECONNRESET, EDESTADDRREQ, EMFILE,
         EMSGSIZE, ENOTCONN, EPIPE, ETIMEDOUT,
     };
-}
-
-/// Asks the processor to fetch a line into its cache. Any address will do.
-#[inline]
-pub(crate) fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch never faults.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: a prefetch never faults.
-    unsafe {
-        std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, readonly));
-    }
 }
