@@ -13,6 +13,7 @@ mod hooks;
 mod lives;
 mod lockf;
 mod message;
+mod objects;
 mod poll;
 mod process;
 mod raw;
