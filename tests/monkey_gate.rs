@@ -66,10 +66,8 @@ fn native_blocks_the_thread_and_is_told_in_the_report() {
             tv_nsec: 20_000_000,
         };
         // SAFETY: a valid time.
-        assert_eq!(
-            monkey::native(|| unsafe { libc::nanosleep(&time, null_mut()) }),
-            0
-        );
+        let nap = || unsafe { libc::nanosleep(&time, null_mut()) };
+        assert_eq!(monkey::native(nap), 0);
         assert!(!*ran.lock().unwrap(), "nobody else has run");
         let report = monkey::report();
         let symbol = report.symbol("nanosleep").unwrap();

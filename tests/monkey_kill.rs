@@ -16,8 +16,10 @@ use std::time::{Duration, Instant};
 use greenroom::with_timeout;
 use monkey_support::{errno, green, ms};
 
+type Call = (&'static str, fn() -> i32);
+
 /// Calls that wait for what never comes: each returns the errno it failed with.
-fn endless() -> Vec<(&'static str, fn() -> i32)> {
+fn endless() -> Vec<Call> {
     fn code<T>(done: std::io::Result<T>) -> i32 {
         done.map(drop).unwrap_err().raw_os_error().unwrap()
     }

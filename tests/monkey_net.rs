@@ -397,10 +397,8 @@ fn a_number_that_was_closed_out_of_sight_is_found_out() {
         let raw_dup = libc::SYS_dup3;
         let (near, mut far) = UnixStream::pair().unwrap();
         // SAFETY: no pointers.
-        assert_eq!(
-            unsafe { libc::syscall(raw_dup, near.as_raw_fd(), number, 0) },
-            number.into()
-        );
+        let done = unsafe { libc::syscall(raw_dup, near.as_raw_fd(), number, 0) };
+        assert_eq!(done, number.into());
         let second = greenroom::spawn(move || read(number));
         greenroom::sleep(ms(5));
         far.write_all(b"x").unwrap();
@@ -496,12 +494,8 @@ fn greenrooms_own_sockets_and_std_s_share_a_hub_in_peace() {
         // Registered by number first, then ours.
         stream.set_read_timeout(Some(ms(5))).unwrap();
         stream.read(&mut [0]).unwrap_err();
-        let mut adopted = greenroom::net::TcpStream::try_from(std::os::fd::OwnedFd::from(stream));
-        adopted
-            .as_mut()
-            .unwrap()
-            .write_all(b" and from greenroom")
-            .unwrap();
+        let mut adopted = greenroom::net::TcpStream::from(std::os::fd::OwnedFd::from(stream));
+        adopted.write_all(b" and from greenroom").unwrap();
         drop(adopted);
         assert_eq!(own.join().unwrap().unwrap(), "from std and from greenroom");
         // poll(2) on a descriptor that greenroom watches.

@@ -141,39 +141,39 @@ fn semaphores_park() {
 
 #[test]
 fn each_kind_of_sleep_parks() {
-    let time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 40_000_000,
-    };
-    let sleeps: [(&str, Box<dyn FnOnce() -> i32>); 6] = [
-        (
-            "thread::sleep",
-            Box::new(|| {
-                thread::sleep(ms(40));
-                0
-            }),
-        ),
-        // SAFETY: valid times.
-        ("usleep", Box::new(|| unsafe { libc::usleep(40_000) })),
-        (
-            "nanosleep",
-            Box::new(move || unsafe { libc::nanosleep(&time, null_mut()) }),
-        ),
-        (
-            "clock_nanosleep",
-            Box::new(move || unsafe {
-                libc::clock_nanosleep(libc::CLOCK_REALTIME, 0, &time, null_mut())
-            }),
-        ),
-        (
-            "poll",
-            Box::new(|| unsafe { libc::poll(null_mut(), 0, 40) }),
-        ),
-        ("sleep", Box::new(|| unsafe { libc::sleep(1) } as i32)),
+    fn sleep(name: &str) -> i32 {
+        let time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 40_000_000,
+        };
+        // SAFETY: valid times, and nothing to poll.
+        unsafe {
+            match name {
+                "usleep" => libc::usleep(40_000),
+                "nanosleep" => libc::nanosleep(&time, null_mut()),
+                "clock_nanosleep" => {
+                    libc::clock_nanosleep(libc::CLOCK_REALTIME, 0, &time, null_mut())
+                }
+                "poll" => libc::poll(null_mut(), 0, 40),
+                "sleep" => libc::sleep(1) as i32,
+                _ => {
+                    thread::sleep(ms(40));
+                    0
+                }
+            }
+        }
+    }
+    let names = [
+        "thread::sleep",
+        "usleep",
+        "nanosleep",
+        "clock_nanosleep",
+        "poll",
+        "sleep",
     ];
-    for (name, sleep) in sleeps {
+    for name in names {
         let begin = Instant::now();
-        assert_eq!(parks(sleep), 0, "{name}");
+        assert_eq!(parks(move || sleep(name)), 0, "{name}");
         assert!(begin.elapsed() >= ms(40), "{name}: {:?}", begin.elapsed());
     }
 }
@@ -272,10 +272,8 @@ fn a_poll_of_many_is_woken_by_any() {
             let mut byte = [0u8];
             let reader = asked[chosen].fd;
             // SAFETY: a valid buffer.
-            assert_eq!(
-                unsafe { libc::read(reader, byte.as_mut_ptr().cast(), 1) },
-                1
-            );
+            let done = unsafe { libc::read(reader, byte.as_mut_ptr().cast(), 1) };
+            assert_eq!(done, 1);
         }
     });
 }
@@ -379,11 +377,14 @@ fn children_are_awaited_and_read() {
     );
     let status = parks(|| Command::new("sleep").arg("0.05").status().unwrap());
     assert!(status.success());
-    // Any child, by a thread that has one only.
+    // By waitid, which leaves it to be waited for.
     let status = parks(|| {
-        let child = Command::new("sleep").arg("0.05").spawn().unwrap();
+        let mut child = Command::new("sleep").arg("0.05").spawn().unwrap();
+        let looks = libc::WEXITED | libc::WNOWAIT;
         // SAFETY: a place for nothing.
-        unsafe { libc::waitid(libc::P_PID, child.id(), null_mut(), libc::WEXITED) }
+        let status = unsafe { libc::waitid(libc::P_PID, child.id(), null_mut(), looks) };
+        assert!(child.try_wait().unwrap().is_some(), "it has ended");
+        status
     });
     assert_eq!(status, 0);
 }
@@ -413,10 +414,8 @@ fn a_child_of_fork_is_unpatched_and_its_parent_goes_on() {
         }
         assert!(command.status().unwrap().success());
         // SAFETY: a valid byte.
-        assert_eq!(
-            unsafe { libc::send(b.as_raw_fd(), [1u8].as_ptr().cast(), 1, 0) },
-            1
-        );
+        let done = unsafe { libc::send(b.as_raw_fd(), [1u8].as_ptr().cast(), 1, 0) };
+        assert_eq!(done, 1);
         assert_eq!(
             waiter.join().unwrap(),
             1,

@@ -61,10 +61,8 @@ pub(crate) fn errno() -> c_int {
 pub(crate) fn pipe() -> [c_int; 2] {
     let mut ends = [0; 2];
     // SAFETY: there is room for both numbers.
-    assert_eq!(
-        unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) },
-        0
-    );
+    let made = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) };
+    assert_eq!(made, 0);
     ends
 }
 
