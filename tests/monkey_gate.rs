@@ -170,6 +170,29 @@ fn parts_can_be_patched_by_themselves() {
 }
 
 #[test]
+fn a_dump_says_who_waits_for_what() {
+    green(|| {
+        let lock = Arc::new(Mutex::new(()));
+        let held = lock.lock().unwrap();
+        let theirs = Arc::clone(&lock);
+        let locker = greenroom::spawn(move || drop(theirs.lock()));
+        let (near, far) = UnixStream::pair().unwrap();
+        let fd = near.as_raw_fd();
+        let reader = greenroom::spawn(move || (&near).read(&mut [0]).unwrap());
+        greenroom::sleep(ms(2));
+        let dump = greenroom::hub::dump();
+        assert!(dump.contains("waits for a futex"), "{dump}");
+        assert!(
+            dump.contains(&format!("descriptor {fd} to be readable")),
+            "{dump}"
+        );
+        drop((held, far));
+        locker.join().unwrap();
+        assert_eq!(reader.join().unwrap(), 0);
+    });
+}
+
+#[test]
 fn closures_and_loggers_may_call_back() {
     // T12: what a hook calls may come to a hook again.
     struct Loud(UnixStream);

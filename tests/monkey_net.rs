@@ -10,7 +10,7 @@ use std::ptr::null_mut;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use monkey_support::{errno, green, later, ms, owned, pair, parks};
+use monkey_support::{errno, green, later, ms, owned, pair, parks, soon};
 
 /// How many descriptors there can be, at least 3,000 if the system lets us.
 fn descriptors_max() -> i32 {
@@ -354,7 +354,7 @@ fn closing_wakes_who_waits_and_the_number_may_come_back() {
                 // The same number, another socket.
                 let [second, d] = pair(libc::SOCK_STREAM);
                 let c = placed(second, reserved(0));
-                let far = later(move || {
+                let far = soon(move || {
                     // SAFETY: a valid buffer.
                     assert_eq!(unsafe { libc::send(d, [7u8].as_ptr().cast(), 1, 0) }, 1);
                 });

@@ -99,7 +99,9 @@
 //! * **regular files**: are always ready as far as the kernel tells: they block for as long as
 //!   the disk needs.
 //! * **open(2) of a named pipe, pause(2), fsync(2)**: block.
-//! * **pthread_cancel**: is not looked at in these calls.
+//! * **pthread_cancel**: is not looked at in these calls. Nor does a signal end one with EINTR.
+//! * **signal handlers that block**: must not, as ever: they would park whoever they interrupt.
+//! * **LD_PRELOAD**: libraries that replace the same functions are passed over.
 //! * **a global allocator in Rust that waits for a std `Mutex`**: must not: the wait itself may
 //!   allocate.
 //!

@@ -1,10 +1,11 @@
 //! What the tests of the room `monkey` share.
 #![allow(dead_code, reason = "not every test program uses all of it")]
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -23,9 +24,15 @@ pub(crate) fn native<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) 
     thread::spawn(f).join().unwrap()
 }
 
-/// Runs `f` in a greenlet, which must park for at least 20 ms, and proves that it parked: another
-/// greenlet of the same OS thread runs meanwhile.
+thread_local! {
+    /// Those who are to act as soon as it is proved that the greenlet parks.
+    static LATER: RefCell<Vec<mpsc::Sender<()>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `f` in a greenlet, and proves that it parks: another greenlet of the same OS thread runs
+/// meanwhile, and only then do those act who wait by [`later`].
 pub(crate) fn parks<T: 'static>(f: impl FnOnce() -> T + 'static) -> T {
+    let waiting = LATER.take();
     green(move || {
         let ticks = Rc::new(Cell::new(0));
         let (counted, parked) = (Rc::clone(&ticks), greenroom::spawn_local(f));
@@ -33,21 +40,32 @@ pub(crate) fn parks<T: 'static>(f: impl FnOnce() -> T + 'static) -> T {
             loop {
                 greenroom::sleep(ms(2));
                 counted.set(counted.get() + 1);
+                if counted.get() == 5 {
+                    // Whoever has given up by now says so himself.
+                    waiting.iter().for_each(|one| drop(one.send(())));
+                }
             }
         });
         let result = parked.join().unwrap();
         ticker.kill();
-        assert!(
-            ticks.get() >= 1,
-            "it blocked the OS thread: {} ticks",
-            ticks.get()
-        );
+        assert!(ticks.get() > 0, "it blocked the OS thread");
         result
     })
 }
 
-/// Does `f` on another OS thread after 30 ms.
+/// Does `f` on another OS thread as soon as the next [`parks`] of this one does park.
 pub(crate) fn later(f: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+    let (sender, parked) = mpsc::channel();
+    LATER.with_borrow_mut(|waiting| waiting.push(sender));
+    thread::spawn(move || {
+        // If it blocks the OS thread, this ends it, and `parks` complains.
+        let _ = parked.recv_timeout(Duration::from_secs(10));
+        f();
+    })
+}
+
+/// Does `f` on another OS thread after 30 ms.
+pub(crate) fn soon(f: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         thread::sleep(ms(30));
         f();
