@@ -35,7 +35,7 @@
 //! * **A std lock held across a park** blocks the OS thread as soon as another greenlet of the
 //!   thread wants it, and with it the one that is to release it. Release it before anything that
 //!   parks. So does every other wait of std's, `recv` of its channels for one: greenroom parks in
-//!   its own functions only.
+//!   its own functions only, unless the feature `monkey` replaces libc's.
 //! * **Greenlets never change their OS thread.** More cores are more hubs: see [`hub`].
 //! * **When `main` returns the process ends**, and parked greenlets with it, without their
 //!   destructors, as std's threads do. [`run()`] is the tidy way.

@@ -109,7 +109,12 @@ fn bad_arguments(said: &mut Said) {
     unsafe {
         said.note(
             "recv to nowhere",
-            libc::recv(a, 1 as *mut c_void, 8, libc::MSG_DONTWAIT),
+            libc::recv(
+                a,
+                std::ptr::without_provenance_mut(1),
+                8,
+                libc::MSG_DONTWAIT,
+            ),
         );
         said.note("recvmsg null", libc::recvmsg(a, null_mut(), 0));
         said.note("readv -1", libc::readv(a, &slice, -1));
@@ -479,7 +484,7 @@ fn waits_for_words(said: &mut Said) {
     said.note("odd", futex(libc::FUTEX_WAIT, 7, &odd));
     said.note("nobody", futex(libc::FUTEX_WAKE, 9, null()));
     said.note("no such", futex(99, 9, null()));
-    let wild = 2 as *mut u32;
+    let wild = std::ptr::without_provenance_mut::<u32>(2);
     // SAFETY: the kernel refuses an address that is no multiple of four.
     let crooked = unsafe { libc::syscall(libc::SYS_futex, wild, libc::FUTEX_WAIT, 0, 0usize) };
     said.note("crooked", crooked);

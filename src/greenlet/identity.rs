@@ -14,7 +14,7 @@ use crate::hub::{Hub, Task};
 #[cfg(feature = "monkey")]
 pub(super) use own::{end, for_new, give};
 #[cfg(feature = "monkey")]
-pub(crate) use own::{of, of_greenlet, turn_on};
+pub(crate) use own::{of, of_greenlet, state, turn_on};
 
 #[cfg(feature = "monkey")]
 mod own {
@@ -26,15 +26,24 @@ mod own {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     static ON: AtomicBool = AtomicBool::new(false);
+    static REFUSED: AtomicBool = AtomicBool::new(false);
 
     /// From now on those who may have thread-locals of their own get them.
     ///
     /// # Errors
     /// Says why not, where a trial fails.
     pub(crate) fn turn_on() -> Result<(), String> {
-        probe()?;
+        probe().inspect_err(|_| REFUSED.store(true, Ordering::Release))?;
         ON.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Is it turned on? The error of the trial, if that was made.
+    pub(crate) fn state() -> Result<bool, String> {
+        if REFUSED.load(Ordering::Acquire) {
+            probe()?;
+        }
+        Ok(ON.load(Ordering::Acquire))
     }
 
     /// Those for a greenlet that is about to be spawned; `None` for the hub's.

@@ -399,7 +399,18 @@ impl Hub {
 
     /// Begins to watch `fd` on this hub.
     pub(crate) fn register(&self, fd: BorrowedFd<'_>, known_as: RawFd) -> io::Result<Key> {
+        #[cfg(feature = "monkey")]
+        self.take_from_number(fd);
         self.poller.borrow_mut().register(fd, known_as)
+    }
+
+    /// A descriptor that was watched by its number alone has got an owner now.
+    #[cfg(feature = "monkey")]
+    fn take_from_number(&self, fd: BorrowedFd<'_>) {
+        let known = self.poller.borrow_mut().numbers.remove(fd.as_raw_fd());
+        if let Some(known) = known {
+            self.deregister(known.key, fd);
+        }
     }
 
     /// Stops watching; whoever waits is woken and finds its key stale: EBADF.

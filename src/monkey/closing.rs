@@ -7,7 +7,7 @@
 //! ```
 
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use super::lives::{self, Owner};
 use super::raw::raw;
@@ -17,7 +17,7 @@ use crate::sys::fork;
 use crate::sys::lock::lock;
 
 /// The hubs that know descriptors by number.
-static HUBS: Mutex<Vec<Arc<Shared>>> = Mutex::new(Vec::new());
+static HUBS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 
 /// The process whose memory this is.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
@@ -39,16 +39,32 @@ fn borrows_memory() -> bool {
 /// From now on `hub` is told of what others close.
 pub(super) fn announce(hub: &Hub) {
     let mut hubs = lock(&HUBS);
-    if hubs.iter().all(|other| !Arc::ptr_eq(other, &hub.shared)) {
-        hubs.retain(|other| !other.is_closed() && other.forks == fork::generation());
-        hubs.push(Arc::clone(&hub.shared));
+    let here = |other: &Weak<Shared>| std::ptr::eq(other.as_ptr(), Arc::as_ptr(&hub.shared));
+    if !hubs.iter().any(here) {
+        hubs.retain(|other| other.strong_count() > 0);
+        hubs.push(Arc::downgrade(&hub.shared));
     }
 }
 
-/// Takes the registration of a number, if it is of that life, from this thread's hub.
-pub(super) fn forget_here(hub: &Hub, fd: i32, life: Option<u32>) {
+/// Takes the registration of a number that is about to be closed from this thread's hub.
+fn forget_here(hub: &Hub, fd: i32, life: u32) {
     let Ok(mut poller) = hub.poller.try_borrow_mut() else {
         // From within the hub: its next look at the number finds that its life is over.
+        return;
+    };
+    let known = poller.numbers.get(fd).copied();
+    if known.is_some_and(|known| known.life == life) {
+        // SAFETY: still open, or else the kernel says so.
+        let _ = poller.epoll().delete(unsafe { borrow(fd) });
+    }
+    drop(poller);
+    forget_life(hub, fd, Some(life));
+}
+
+/// As [`forget_here`], for a number that may have come back already, as something else: the
+/// kernel's set is left alone.
+pub(super) fn forget_life(hub: &Hub, fd: i32, life: Option<u32>) {
+    let Ok(mut poller) = hub.poller.try_borrow_mut() else {
         return;
     };
     let known = poller.numbers.get(fd).copied();
@@ -56,24 +72,11 @@ pub(super) fn forget_here(hub: &Hub, fd: i32, life: Option<u32>) {
         return;
     };
     poller.numbers.remove(fd);
-    drop(poller);
-    // SAFETY: still open, or else the kernel says so.
-    hub.deregister(known.key, unsafe { borrow(fd) });
-}
-
-/// As [`forget_here`], for a number that may have come back already: the kernel is not asked.
-fn forget_life(hub: &Hub, fd: i32, life: u32) {
-    let Ok(mut poller) = hub.poller.try_borrow_mut() else {
-        return;
-    };
-    let known = poller.numbers.get(fd).copied();
-    let Some(known) = known.filter(|known| known.life == life) else {
-        return;
-    };
-    poller.numbers.remove(fd);
     let orphans = poller.registry().remove(known.key);
     drop(poller);
-    orphans.iter().for_each(|task| hub.wake(task.get()));
+    if hub.is_at_ease() {
+        orphans.iter().for_each(|task| hub.wake(task.get()));
+    }
 }
 
 /// `fd` is about to be closed.
@@ -94,14 +97,14 @@ fn forget_everywhere(fd: i32) {
     };
     let here = with_hub(|hub| {
         let hub = hub?;
-        forget_here(hub, fd, Some(life));
+        forget_here(hub, fd, life);
         Some(Owner::Hub(hub.shared.number as u32))
     });
     if here == Some(owner) {
         return;
     }
     let hubs = lock(&HUBS).clone();
-    for hub in hubs {
+    for hub in hubs.iter().filter_map(Weak::upgrade) {
         let mine = with_hub(|mine| mine.is_some_and(|mine| Arc::ptr_eq(&mine.shared, &hub)));
         if mine || hub.is_closed() || hub.forks != fork::generation() {
             continue;
@@ -109,7 +112,7 @@ fn forget_everywhere(fd: i32) {
         // SAFETY: still open: the caller is about to close it.
         hub.unwatch(unsafe { borrow(fd) });
         hub.send(Message::Run(Box::new(move |hub| {
-            forget_life(hub, fd, life)
+            forget_life(hub, fd, Some(life))
         })));
     }
 }

@@ -1,5 +1,154 @@
-//! stub head
-#![allow(missing_docs)]
+//! The monkey patch: code that was written for threads and blocking sockets parks, unchanged.
+//!
+//! After [`patch_all`] a call that would block the OS thread parks its greenlet instead, whoever
+//! makes it: `std::net`, `std::sync`, `std::thread::sleep`, `std::process`, a crate that rests on
+//! them, a C library that the program is linked with or loads later.
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::net::{TcpListener, TcpStream};
+//!
+//! greenroom::monkey::patch_all()?;
+//! let listener = TcpListener::bind("127.0.0.1:0")?;
+//! let address = listener.local_addr()?;
+//! let server = greenroom::spawn(move || {
+//!     let (mut peer, _) = listener.accept()?;
+//!     peer.write_all(b"from std, in a greenlet")
+//! });
+//! let mut text = String::new();
+//! TcpStream::connect(address)?.read_to_string(&mut text)?;
+//! server.join().unwrap()?;
+//! assert_eq!(text, "from std, in a greenlet");
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # How
+//! ```text
+//!   std, crates  --recv-->  recv of this room  --a greenlet? patched?--no-->  the kernel
+//!   C libraries  --recv-->         |                                             ^
+//!                                  | yes                                         |
+//!                                  +-- try without waiting ----------------------+
+//!                                  |        | would block
+//!                                  |       park; the hub's epoll set wakes; try again
+//!                                  v
+//!                               result and errno, as if it had blocked
+//! ```
+//! This room defines functions with the names of libc's. A program that is linked with this crate,
+//! with the feature `monkey`, calls these, and so do its shared objects; they pass everything on
+//! to the kernel until somebody patches, and afterwards on each OS thread that has no hub. That
+//! costs a few nanoseconds a call. There is no table of descriptors: one keeps its blocking mode,
+//! each try says for itself that it must not wait, and whether a call may wait at all (O_NONBLOCK,
+//! SO_RCVTIMEO) is what the kernel says of the descriptor. So duplicates, descriptors from before
+//! the patch, inherited and received ones are right by themselves.
+//!
+//! | part | replaced |
+//! |---|---|
+//! | [`Part::Socket`] | recv, send and their kin, accept, connect; read and write |
+//! | [`Part::File`] | read, write, readv, writev, sendfile, splice; flock, fcntl's locks |
+//! | [`Part::Poll`] | poll, ppoll, select, pselect, epoll_wait, epoll_pwait, epoll_pwait2 |
+//! | [`Part::Time`] | nanosleep, clock_nanosleep, usleep, sleep, thrd_sleep, sched_yield |
+//! | [`Part::Dns`] | getaddrinfo, getnameinfo, gethostbyname and its kin: on an OS thread of ours |
+//! | [`Part::Futex`] | futex(2), on which std's locks rest; sem_wait and its kin |
+//! | [`Part::Process`] | wait, waitpid, waitid and their kin, pthread_join |
+//! | [`Part::Identity`] | no function: what `spawn` makes owns its thread-locals from then on |
+//! | [`Part::Thread`] | pthread_create and its kin: `std::thread::spawn` makes greenlets |
+//!
+//! and, with any of the first three, what ends a descriptor or changes its mode: close,
+//! close_range, closefrom, dup2, dup3, shutdown, fclose, fcntl, ioctl, setsockopt.
+//!
+//! # What stays as it is
+//! * OS threads without a hub, another runtime's for example, notice nothing; nor does a child of
+//!   fork(2) until it makes a hub of its own.
+//! * Calls on descriptors 1 and 2 block, since the locks of the standard output and the standard
+//!   error belong to the OS thread. So does every call while a panic unwinds: std counts panics
+//!   for each OS thread. [`native`] has a piece of code block on purpose.
+//! * errno, return values, partial transfers and MSG flags are those of the blocking call. A
+//!   blocking `send` sends all. EINTR never comes from a park.
+//! * A kill or a timeout never unwinds through such a call, since there may be frames of C below
+//!   it. The call fails with ECANCELED or ETIMEDOUT (a sleep ends early, a lock waits on), and
+//!   the kill is delivered at the next park of this library's own.
+//!
+//! # A greenlet is a thread
+//! std's channels, its `park`, parking_lot, crossbeam and tokio tell threads apart by their
+//! thread-locals, and so do `RefCell`s in them, the count of panics, errno, and the owners of
+//! recursive locks. With [`Part::Identity`] each greenlet that `spawn` makes has a block of
+//! thread-locals of its own, as pthread_create would give it, whose destructors run at its end;
+//! the FS register is changed around each switch. What [`spawn_local`](crate::spawn_local()) and
+//! [`scope`](crate::scope()) make shares those of its spawner, because what is not `Send` may
+//! point into them. It costs 5.6 KB and some 240 ns for each greenlet, and 12 ns for each switch
+//! (`cargo bench --features monkey --bench identity`).
+//!
+//! With [`Part::Thread`] code that spawns threads, a server with a thread for each connection for
+//! one, runs on the OS thread that called it, and on no other: it waits side by side, but computes
+//! one after the other. [`native`] around a spawn makes a real thread.
+//!
+//! Both need x86-64 and glibc, linked dynamically, and a trial before; [`patch_all`] goes without
+//! them where it fails, and [`report`] says why. A library that is loaded later (dlopen) with
+//! thread-locals of the kind "initial exec" finds zeros in greenlets that are there already, in
+//! place of its first values. `pthread_exit`, `pthread_cancel` and `pthread_kill` don't reach a
+//! thread that is a greenlet, and its name is not that of a kernel's thread.
+//!
+//! # What does not work, and why
+//! Between greenlets that share thread-locals (without [`Part::Identity`] those of a hub):
+//!
+//! * **`std::sync::mpsc`, crossbeam-channel**, between greenlets of one hub: a receiver waits for
+//!   ever, since it takes the sender for itself. A `Mutex` and a `Condvar` work.
+//! * **parking_lot**, contended between greenlets of one hub: waits for ever. `std::sync` works.
+//! * **`std::thread::park`** (and what rests on it: `thread::scope`, once_cell) in two greenlets at
+//!   a time: spins. [`thread::park`](crate::thread::park) and [`scope`](crate::scope()) work.
+//! * **A `RefCell` in a thread-local**, borrowed across a call that parks: "already borrowed".
+//! * **tokio's `block_on`** in two greenlets of one hub at a time: "cannot start a runtime from
+//!   within a runtime".
+//! * **Recursive and error-checking pthread mutexes** exclude nobody: their owner is the OS thread.
+//!
+//! For good:
+//!
+//! * **pthread mutexes, condition variables and read-write locks (of C and C++)**: block. They
+//!   wait inside of libc; to replace their doors too costs a call on each uncontended lock (5.1
+//!   to 6.3 ns), and an allocator that locks with them would park in the middle of an
+//!   allocation. One that is held across a call that parks, and wanted by a second greenlet of
+//!   the thread, hangs the thread.
+//! * **stdio (`fread`, `fgets`, `getline` on sockets and pipes), `system`, `popen`, `syslog`**:
+//!   libc calls itself, not us: they block.
+//! * **system calls without libc (Go, rustix's linux_raw, io_uring)**: nobody can see them:
+//!   they block. A descriptor that is closed so is found out when a wait for it has lasted for
+//!   0.1 s.
+//! * **programs that are linked statically (musl, `+crt-static`)**: have libc's functions
+//!   twice, or cannot ask for libc's own.
+//! * **a cdylib**: exports these functions to whoever loads it: for programs only.
+//! * **objects opened with RTLD_DEEPBIND, programs linked with `--exclude-libs`**: pass by;
+//!   [`verify`] names them.
+//! * **regular files**: are always ready as far as the kernel tells: they block for as long as
+//!   the disk needs.
+//! * **open(2) of a named pipe, pause(2), fsync(2)**: block.
+//! * **pthread_cancel**: is not looked at in these calls. Nor does a signal end one with EINTR.
+//! * **signal handlers that block**: must not, as ever: they would park whoever they interrupt.
+//! * **LD_PRELOAD**: libraries that replace the same functions are passed over.
+//! * **a global allocator in Rust that waits for a std `Mutex`**: must not: the wait itself may
+//!   allocate.
+//!
+//! Two versions of this crate with the feature `monkey` in one program are refused by the linker,
+//! which says "duplicate symbol".
+//!
+//! accept, connect, sendfile and splice have no flag that says "don't wait": the open file is made
+//! non-blocking for less than a microsecond. An OS thread without a hub, or another process, that
+//! makes a call on the same open file just then may see EAGAIN.
+//! While a lock of a file is waited for, or "any child", or an OS thread, the kernel is asked every
+//! 20 ms at last; EDEADLK is not told of locks.
+//!
+//! # Is it sound?
+//! [`patch_all`] is a safe function: by itself it only changes when other code of this OS thread
+//! may run, which any function that parks does as well. What it asks for in return concerns
+//! `unsafe` code of others. Code that holds a `&mut` into a thread-local (through an `UnsafeCell`,
+//! not a `RefCell`) across a call to libc, and relies on nobody coming to it meanwhile on the same
+//! OS thread, is broken by it; as it would be by a signal handler, or by any callback that parks.
+//! std and this library hold none. Where a crate does, keep it in one greenlet per hub, or wrap
+//! its calls in [`native`].
+//!
+//! Within the room: no hook unwinds (they are `extern "C"`, so a panic would abort), none is used
+//! before its statics are there (all are constant), and a waiting greenlet is never freed: if its
+//! OS thread ends, it is leaked with all that others have linked to it.
+
 mod clocks;
 mod closing;
 mod connect;
@@ -13,6 +162,7 @@ mod hooks;
 mod lives;
 mod lockf;
 mod message;
+mod objects;
 mod poll;
 mod process;
 mod raw;
@@ -35,7 +185,7 @@ pub use verify::verify;
 
 use crate::greenlet::identity;
 use crate::hub::current_hub;
-use crate::sys::{fork, lock};
+use crate::sys::lock;
 
 /// A family of libc's functions, to be patched or not as a whole.
 ///
@@ -43,7 +193,7 @@ use crate::sys::{fork, lock};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Part {
-    /// recv, send and their kin; read and write, also on sockets; accept, connect.
+    /// recv, send and their kin; accept and connect; read and write, which work on sockets too.
     Socket,
     /// read and write on pipes and whatever else can be waited for; sendfile, splice; the locks
     /// of files.
@@ -52,7 +202,7 @@ pub enum Part {
     Poll,
     /// Sleeps, and `sched_yield`.
     Time,
-    /// getaddrinfo and the older functions for names.
+    /// getaddrinfo and the other functions for names.
     Dns,
     /// futex(2), on which std's locks rest, and POSIX semaphores.
     Futex,
@@ -79,26 +229,76 @@ impl Part {
         Part::Thread,
     ];
 
+    /// How many of them work everywhere: the first.
+    const WITHOUT_IDENTITY: usize = 7;
+
     const fn bit(self) -> u32 {
         1 << self as u32
     }
 }
 
+/// Has every blocking function of libc park from now on, on every OS thread that has a hub.
+///
+/// The caller's OS thread is given one. Where greenlets can't own their thread-locals,
+/// [`Part::Identity`] and [`Part::Thread`] are left out, and [`report`] says why.
+///
+/// To be called early in `main`. A second call does nothing; there is no way back. A call that
+/// blocks already blocks on.
+///
+/// # Examples
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// greenroom::monkey::patch_all()?;
+/// let begin = Instant::now();
+/// let nap = || std::thread::sleep(Duration::from_millis(50));
+/// greenroom::joinall((0..100).map(|_| greenroom::spawn(nap)));
+/// assert!(begin.elapsed() < Duration::from_secs(4), "one after the other it takes 5 s");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of [`verify`]: then nothing is patched. PermissionDenied in a process that has more
+/// rights than its user (setuid, file capabilities).
+///
+/// # Parks
+/// Never.
 pub fn patch_all() -> io::Result<()> {
-    patch(&Part::ALL)
+    match identity::turn_on() {
+        Ok(()) => patch(&Part::ALL),
+        Err(_) => patch(&Part::ALL[..Part::WITHOUT_IDENTITY]),
+    }
 }
 
+/// As [`patch_all`], for some parts only. Parts that are patched already stay so.
+///
+/// # Examples
+/// ```
+/// use greenroom::monkey::{self, Part};
+/// monkey::patch(&[Part::Time, Part::Dns])?;
+/// assert!(monkey::is_patched("usleep"));
+/// assert!(!monkey::is_patched("recv"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`patch_all`]; and where [`Part::Identity`] or [`Part::Thread`] is asked for and can't be
+/// had, the reason.
+///
+/// # Parks
+/// Never.
 pub fn patch(parts: &[Part]) -> io::Result<()> {
-    // SAFETY: getauxval takes a number and reads what the kernel has left for us.
+    // SAFETY: getauxval takes a number, and says what the kernel has told this process.
     if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
-        let reason = "a process that runs with more rights than its user is not patched";
+        let reason = "a process that has more rights than its user is not patched";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
     }
     verify()?;
     static PREPARED: Once = Once::new();
     PREPARED.call_once(|| {
         closing::note_process();
-        // SAFETY: the handler stores a number and calls the kernel, which a forked child may do.
+        // SAFETY: the handler asks the kernel for a number and stores it in an atomic, which is
+        // allowed in a forked child.
         unsafe { libc::pthread_atfork(None, None, Some(closing::note_process)) };
     });
     if parts
@@ -108,20 +308,69 @@ pub fn patch(parts: &[Part]) -> io::Result<()> {
         identity::turn_on().map_err(io::Error::other)?;
     }
     gate::open(parts.iter().fold(0, |bits, part| bits | part.bit()));
-    let _ = fork::generation();
     // Nothing parks on a thread without a hub: the caller's is to have one from here on.
     current_hub(|_| ())
 }
 
+/// Whether calls to libc's function of this name park; false for names that are never patched.
+///
+/// # Examples
+/// ```
+/// use greenroom::monkey;
+/// assert!(!monkey::is_patched("recv"));
+/// monkey::patch_all()?;
+/// assert!(monkey::is_patched("recv"));
+/// assert!(!monkey::is_patched("fread"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn is_patched(name: &str) -> bool {
     let hook = hooks::ALL.iter().find(|hook| hook.name == name);
     hook.is_some_and(|hook| gate::is_open(hook.parts))
 }
 
+/// Runs `f` as if nothing were patched: its calls to libc block the OS thread.
+///
+/// For code that must not be interrupted by other greenlets: see
+/// [above](crate::monkey#is-it-sound). Functions of this library park in it all the same; then
+/// other greenlets of the OS thread are unpatched too, until `f` is over.
+///
+/// # Examples
+/// ```
+/// use std::{thread, time::Duration};
+/// greenroom::monkey::patch_all()?;
+/// let other = greenroom::spawn(|| ());
+/// greenroom::monkey::native(|| thread::sleep(Duration::from_millis(5)));
+/// assert!(!other.is_finished(), "it had no chance to run");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Panics
+/// When `f` panics.
+///
+/// # Parks
+/// Never by itself: the OS thread blocks.
 pub fn native<T>(f: impl FnOnce() -> T) -> T {
     lock::natively(f)
 }
 
+/// What became of the calls so far: for each function whether it is patched, how often a
+/// greenlet has called it and parked in it, how often it blocked the OS thread instead, why, and
+/// for how long.
+///
+/// # Examples
+/// ```
+/// use std::{thread, time::Duration};
+/// greenroom::monkey::patch_all()?;
+/// let sleeper = greenroom::spawn(|| thread::sleep(Duration::from_millis(1)));
+/// sleeper.join().unwrap();
+/// let report = greenroom::monkey::report();
+/// assert!(report.symbol("clock_nanosleep").unwrap().parks() > 0);
+/// println!("{report}");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Parks
+/// Never.
 pub fn report() -> Report {
     Report::new()
 }

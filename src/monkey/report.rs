@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use super::gate;
 use super::hooks::{self, Bypass, Hook};
+use crate::greenlet::identity;
 
 /// What the patch has done so far; see [`report`](super::report).
 #[derive(Clone, Debug)]
 pub struct Report {
     symbols: Vec<SymbolReport>,
+    identity: Result<bool, String>,
 }
 
 /// What became of the calls of one function.
@@ -28,7 +30,16 @@ impl Report {
         let symbols = hooks::ALL.iter().map(|hook| SymbolReport::of(hook));
         Report {
             symbols: symbols.collect(),
+            identity: identity::state(),
         }
+    }
+
+    /// Whether what `spawn` makes owns its thread-locals.
+    ///
+    /// # Errors
+    /// Why it can't, as far as that was tried.
+    pub fn identity(&self) -> Result<bool, &str> {
+        self.identity.as_ref().copied().map_err(String::as_str)
     }
 
     /// One for each function, in the order of their families.
@@ -122,6 +133,11 @@ impl fmt::Display for Report {
             "{patched} of {} functions are patched",
             self.symbols.len()
         )?;
+        match &self.identity {
+            Ok(true) => writeln!(f, "greenlets own their thread-locals")?,
+            Ok(false) => writeln!(f, "greenlets share thread-locals: not asked for otherwise")?,
+            Err(why) => writeln!(f, "greenlets share thread-locals: {why}")?,
+        }
         self.symbols
             .iter()
             .filter(used)

@@ -209,7 +209,7 @@ impl<'a> Turn<'a> {
         let known = green.hub.poller.borrow_mut().numbers.get(fd).copied();
         let Some(known) = known else { return turn };
         if known.life != lives::of(fd) {
-            closing::forget_here(green.hub, fd, None);
+            closing::forget_life(green.hub, fd, None);
             return turn;
         }
         turn.key = Some(known.key);
@@ -346,7 +346,7 @@ impl<'a> Turn<'a> {
         drop(poller);
         if watched.is_err() {
             // It was closed where we don't see it, and perhaps opened again: as another one.
-            closing::forget_here(self.green.hub, self.fd, None);
+            closing::forget_life(self.green.hub, self.fd, None);
             self.queued = false;
             self.key = None;
         }

@@ -1,23 +1,65 @@
 //! Is each of our functions the one that this process calls by its name?
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
+use std::fmt::Write;
 use std::io;
 
 use super::hooks;
+use super::objects;
 
-/// doc
+/// Proves that each function of the patch is the one that is called by its name in this process:
+/// by the program, by the dynamic linker's word, and by each shared object that is loaded now.
+///
+/// [`patch`](super::patch) begins with this. To be called again after a `dlopen`.
+///
+/// # Examples
+/// ```
+/// greenroom::monkey::verify()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// Of kind `Unsupported`, with a text that names each function that is not ours, whose it is, and
+/// each shared object that calls somebody else's: one that was opened with RTLD_DEEPBIND, say.
+/// All of them are others' when the program was linked with `--exclude-libs`, or without any
+/// dynamic symbols.
+///
+/// # Parks
+/// Never.
 pub fn verify() -> io::Result<()> {
-    let mut dead = Vec::new();
+    let mut faults = String::new();
     for hook in hooks::ALL {
         let name = CString::new(hook.name)?;
         // SAFETY: a C string; the default scope.
         let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
         if found.cast_const().cast::<()>() != hook.address {
-            dead.push(hook.name);
+            let _ = write!(faults, "\n  {} is that of {}", hook.name, owner(found));
         }
     }
-    if dead.is_empty() {
+    for one in objects::bypassing() {
+        let _ = write!(faults, "\n  {} is not called by {}", one.name, one.object);
+    }
+    if faults.is_empty() {
         return Ok(());
     }
-    Err(io::Error::other(format!("not ours: {dead:?}")))
+    let text = format!("the patch does not reach all of this process:{faults}");
+    Err(io::Error::new(io::ErrorKind::Unsupported, text))
+}
+
+/// The object that an address belongs to.
+fn owner(address: *mut std::ffi::c_void) -> String {
+    if address.is_null() {
+        return "nobody".to_owned();
+    }
+    // SAFETY: zeros are null pointers; dladdr takes any address, and says whose it is.
+    let name = unsafe {
+        let mut about: libc::Dl_info = std::mem::zeroed();
+        let known = libc::dladdr(address, &mut about) != 0 && !about.dli_fname.is_null();
+        known.then(|| {
+            CStr::from_ptr(about.dli_fname)
+                .to_string_lossy()
+                .into_owned()
+        })
+    };
+    name.unwrap_or_else(|| "an unknown object".to_owned())
 }

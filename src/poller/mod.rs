@@ -82,10 +82,7 @@ impl<W: Copy + PartialEq> Poller<W> {
         let key = self.registry.insert(known_as);
         let mut added = self.epoll.add(fd, key.token());
         if matches!(&added, Err(error) if error.kind() == io::ErrorKind::AlreadyExists) {
-            // The number was closed behind our back and came back for the same open file; or it
-            // was registered by number, and has got an owner now.
-            #[cfg(feature = "monkey")]
-            self.numbers.remove(known_as);
+            // The number was closed behind our back and came back for the same open file.
             let _ = self.epoll.delete(fd);
             added = self.epoll.add(fd, key.token());
         }

@@ -1,0 +1,110 @@
+//! The example `fetch_unmodified`, and ureq itself, which knows nothing of greenlets.
+
+mod monkey_support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use monkey_support::{green, ms};
+
+#[test]
+fn fetch_unmodified_is_fast_only_with_the_patch() {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
+    let example = profile.join("examples/fetch_unmodified");
+    let mut command = Command::new(example);
+    let output = command
+        .args(["--count", "20", "--delay-ms", "100"])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    let took = |name: &str| {
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{name}: ")));
+        let number = line.and_then(|line| line.strip_suffix(" ms")).expect(&text);
+        number.parse::<u64>().unwrap()
+    };
+    assert!(took("one after the other") >= 2000, "{text}");
+    assert!(
+        took("in greenlets") >= 2000,
+        "without the patch they wait for each other: {text}"
+    );
+    assert!(took("in greenlets, patched") < 1500, "{text}");
+}
+
+/// Answers each request after `delay`, on OS threads of its own.
+fn origin(delay: Duration) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = move |stream: TcpStream| {
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        while lines
+            .next()
+            .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
+        {}
+        thread::sleep(delay);
+        let said = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
+        let _ = (&stream).write_all(said);
+    };
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            thread::spawn(move || answer(stream.unwrap()));
+        }
+    });
+    format!("http://localhost:{}", address.port())
+}
+
+#[test]
+fn a_hundred_requests_of_ureq_take_as_long_as_one() {
+    let url = origin(ms(100));
+    green(move || {
+        let begin = Instant::now();
+        let requests = (0..100).map(|_| {
+            let url = url.clone();
+            greenroom::spawn(move || {
+                let mut response = ureq::get(&url).call().unwrap();
+                assert_eq!(response.body_mut().read_to_string().unwrap(), "ok");
+            })
+        });
+        greenroom::joinall(requests)
+            .into_iter()
+            .for_each(|done| done.unwrap());
+        assert!(
+            begin.elapsed() < Duration::from_secs(5),
+            "one by one it takes 10 s"
+        );
+    });
+}
+
+#[test]
+fn limits_of_time_of_ureq_hold_for_each_of_many_requests() {
+    let url = origin(Duration::from_secs(20));
+    green(move || {
+        let begin = Instant::now();
+        let requests = (0..50).map(|_| {
+            let url = url.clone();
+            greenroom::spawn(move || {
+                let config = ureq::Agent::config_builder().timeout_global(Some(ms(200)));
+                let agent = ureq::Agent::new_with_config(config.build());
+                let failed = agent.get(&url).call().unwrap_err();
+                assert!(matches!(failed, ureq::Error::Timeout(_)), "{failed}");
+            })
+        });
+        greenroom::joinall(requests)
+            .into_iter()
+            .for_each(|done| done.unwrap());
+        assert!(
+            begin.elapsed() < Duration::from_secs(8),
+            "one by one it takes 10 s"
+        );
+    });
+}
