@@ -81,9 +81,10 @@ struct Readme;
 
 pub use cancel::{Elapsed, foreign, is_cancellation, shield, with_timeout};
 pub use greenlet::{
-    Builder, Greenlet, GreenletId, GreenletRef, IWait, JoinError, Link, Scope, ScopedGreenlet,
-    Wait, Waitable, current, idle, iwait, joinall, killall, now, run, scope, sleep, sleep_until,
-    spawn, spawn_later, spawn_local, wait, yield_now,
+    Builder, Deadline, Greenlet, GreenletId, GreenletRef, IWait, IWaitIndexed, JoinError, Link,
+    Scope, ScopedGreenlet, Wait, Waitable, current, idle, iwait, joinall, killall, now, run, scope,
+    sleep, sleep_until, spawn, spawn_later, spawn_local, wait, wait_any, wait_any_timeout,
+    yield_now,
 };
 pub use local::{LocalKey, TreeKey};
 pub use stack::{default_stack_size, set_default_stack_size};

@@ -74,6 +74,8 @@ const UNSAFE_FILES: &[&str] = &[
     "src/hub/switch.rs",
     // The task cell is shared between the hub, its handles and its waiters without a lock.
     "src/hub/task.rs",
+    // A lock with one locked instruction where std's needs two: half the cost of a put and get.
+    "src/sync/queue/brief.rs",
 ];
 
 /// Macros that stand for unfinished work.
