@@ -295,6 +295,7 @@ fn deliver(hub: &Hub, task: &Task) -> io::Result<()> {
 
 /// Parks for something that can fail: a kill or a timeout comes as an error where it can't
 /// unwind. Without a hub the OS thread parks. May return early for no reason.
+#[inline]
 pub(crate) fn park(why: Why, deadline: Option<u64>) -> io::Result<()> {
     with_hub(|hub| {
         let Some(hub) = hub else {
@@ -310,6 +311,7 @@ pub(crate) fn park(why: Why, deadline: Option<u64>) -> io::Result<()> {
 }
 
 /// As [`park`], for what can't fail: where a kill can't unwind, it waits on.
+#[inline]
 pub(crate) fn park_on(why: Why, deadline: Option<u64>) {
     if park(why, deadline).is_err() {
         shield(|| with_hub(|hub| hub.map(|hub| hub.park(why, deadline))));

@@ -224,6 +224,7 @@ impl Hub {
 
     /// Parks whoever runs until it is woken, at the latest at `deadline`. May return early for
     /// no reason: the caller looks again at what it waits for.
+    #[inline]
     pub(crate) fn park(&self, why: Why, deadline: Option<u64>) {
         let Some(task) = self.running() else {
             return self.wait_natively(None, deadline);

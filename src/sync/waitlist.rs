@@ -37,10 +37,12 @@ pub(crate) enum Notice {
 
 impl Notice {
     /// For whoever runs now.
+    #[inline]
     pub(crate) fn to_me() -> Notice {
         Notice::Wake(Waker::current())
     }
 
+    #[inline]
     pub(crate) fn tell(self) {
         match self {
             Notice::Wake(waker) => waker.wake(),
@@ -111,6 +113,7 @@ impl<P> WaitList<P> {
     }
 
     /// Does nobody wait? Those who have been granted something don't.
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.first == NONE
     }
@@ -126,6 +129,7 @@ impl<P> WaitList<P> {
     }
 
     /// Puts a waiter behind all others.
+    #[inline]
     pub(crate) fn push(&mut self, payload: P, notice: Notice) -> Key {
         let node = Node {
             state: State::Waiting(notice),
@@ -143,6 +147,7 @@ impl<P> WaitList<P> {
         Key(index)
     }
 
+    #[inline]
     fn place(&mut self, node: Node<P>) -> u32 {
         self.used += 1;
         if self.free == NONE {
@@ -164,6 +169,7 @@ impl<P> WaitList<P> {
         dead_code,
         reason = "for what is granted to some waiters and not to others"
     )]
+    #[inline]
     pub(crate) fn first_mut(&mut self) -> Option<&mut P> {
         if self.first == NONE {
             return None;
@@ -172,6 +178,7 @@ impl<P> WaitList<P> {
     }
 
     /// Grants the one who has waited longest what it waits for.
+    #[inline]
     pub(crate) fn grant_first(&mut self) -> Option<Notice> {
         let first = self.first;
         (first != NONE).then(|| self.grant(first))
@@ -186,6 +193,7 @@ impl<P> WaitList<P> {
         notices
     }
 
+    #[inline]
     fn grant(&mut self, index: u32) -> Notice {
         self.unlink(index);
         let granted = State::Granted { woken: false };
@@ -200,11 +208,13 @@ impl<P> WaitList<P> {
         notice
     }
 
+    #[inline]
     pub(crate) fn is_granted(&self, key: &Key) -> bool {
         matches!(self.nodes[key.0 as usize].state, State::Granted { .. })
     }
 
     /// Takes a waiter out, wherever it stands.
+    #[inline]
     pub(crate) fn remove(&mut self, key: Key) -> Left<P> {
         let index = key.0;
         let before = std::mem::replace(&mut self.node_mut(index).state, State::Free);
@@ -232,6 +242,7 @@ impl<P> WaitList<P> {
         Left { granted, payload }
     }
 
+    #[inline]
     fn unlink(&mut self, index: u32) {
         let node = self.node_mut(index);
         let (previous, next) = (node.previous, node.next);

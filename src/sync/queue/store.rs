@@ -31,11 +31,11 @@
 use std::time::Duration;
 
 use super::brief::{Brief, Held};
+use super::hand::{InHand, Promise};
 use super::order::Order;
+use super::place::Line;
 use crate::cancel;
-use crate::hub::waker::Waker;
 use crate::hub::{Hub, with_hub};
-use crate::sync::waiting::{self, Home};
 use crate::sync::waitlist::{Notice, WaitList};
 
 /// The bound of what has none.
@@ -89,15 +89,6 @@ pub(super) struct State<O: Order> {
     pub(super) lists: Lists,
 }
 
-/// The order is not here.
-pub(super) struct InHand<T> {
-    by: Waker,
-    /// Items in it.
-    out: usize,
-    /// What was put meanwhile.
-    incoming: Vec<T>,
-}
-
 /// Who waits; where it says `bool`, whether they were promised what they wait for.
 #[derive(Default)]
 pub(super) struct Lists {
@@ -112,13 +103,13 @@ pub(super) struct Lists {
 
 impl Lists {
     #[inline]
-    fn are_empty(&self) -> bool {
-        self.getters.is_empty()
-            && self.putters.is_empty()
-            && self.readable.is_empty()
-            && self.writable.is_empty()
-            && self.joiners.is_empty()
-            && self.returns.is_empty()
+    fn nobody_wants_items(&self) -> bool {
+        self.getters.is_empty() && self.readable.is_empty()
+    }
+
+    #[inline]
+    fn nobody_wants_room(&self) -> bool {
+        self.putters.is_empty() && self.writable.is_empty()
     }
 }
 
@@ -204,31 +195,10 @@ impl<O: Order> State<O> {
     /// Gives everybody who waits what there is for him now; the head of this file says why.
     pub(super) fn serve(&mut self) -> Notices {
         let mut notices = Notices::default();
+        self.serve_getters(&mut notices);
+        self.serve_putters(&mut notices);
         if self.hand.is_none() {
-            self.promise_items(&mut notices);
             notices.add(self.lists.returns.grant_all());
-        }
-        while self.room() > 0 && !self.closed {
-            let Some(allotted) = self.lists.putters.first_mut() else {
-                break;
-            };
-            *allotted = true;
-            self.allotted += 1;
-            notices.add(self.lists.putters.grant_first());
-        }
-        if self.closed {
-            let spare = self.spare();
-            notices.add(self.order.refuse(spare));
-            notices.add(self.lists.putters.grant_all());
-        }
-        if self.is_over() {
-            notices.add(self.lists.getters.grant_all());
-        }
-        if self.is_readable() {
-            notices.add(self.lists.readable.grant_all());
-        }
-        if self.is_writable() {
-            notices.add(self.lists.writable.grant_all());
         }
         if self.unfinished == 0 {
             notices.add(self.lists.joiners.grant_all());
@@ -236,14 +206,45 @@ impl<O: Order> State<O> {
         notices
     }
 
-    fn promise_items(&mut self, notices: &mut Notices) {
-        while self.spare() > 0 {
-            let Some(promised) = self.lists.getters.first_mut() else {
+    /// Promises an item to who has waited longest, if there is one to promise.
+    fn promise_one(&mut self) -> Option<Notice> {
+        if self.spare() == 0 || self.hand.is_some() {
+            return None;
+        }
+        let promised = self.lists.getters.first_mut()?;
+        *promised = true;
+        self.promised += 1;
+        self.lists.getters.grant_first()
+    }
+
+    fn serve_getters(&mut self, notices: &mut Notices) {
+        while let Some(notice) = self.promise_one() {
+            notices.add([notice]);
+        }
+        if self.is_over() {
+            notices.add(self.lists.getters.grant_all());
+        }
+        if self.is_readable() && !self.lists.readable.is_empty() {
+            notices.add(self.lists.readable.grant_all());
+        }
+    }
+
+    fn serve_putters(&mut self, notices: &mut Notices) {
+        if self.closed {
+            let spare = self.spare();
+            notices.add(self.order.refuse(spare));
+            notices.add(self.lists.putters.grant_all());
+        }
+        while self.room() > 0 {
+            let Some(allotted) = self.lists.putters.first_mut() else {
                 break;
             };
-            *promised = true;
-            self.promised += 1;
-            notices.add(self.lists.getters.grant_first());
+            *allotted = true;
+            self.allotted += 1;
+            notices.add(self.lists.putters.grant_first());
+        }
+        if self.is_writable() && !self.lists.writable.is_empty() {
+            notices.add(self.lists.writable.grant_all());
         }
     }
 
@@ -272,19 +273,39 @@ impl<O: Order> Store<O> {
     }
 
     /// Releases the lock after a change, and tells those for whom it makes a difference.
-    #[inline]
-    pub(super) fn settle(&self, state: Held<'_, State<O>>) {
-        if !state.lists.are_empty() || state.closed {
-            self.settle_slowly(state);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn settle_slowly(&self, mut state: Held<'_, State<O>>) {
+    pub(super) fn settle(&self, mut state: Held<'_, State<O>>) {
         let notices = state.serve();
         drop(state);
         notices.tell();
+    }
+
+    /// As [`Store::settle`], when all that has changed is that there is one item more.
+    #[inline]
+    fn settle_put(&self, state: Held<'_, State<O>>) {
+        if !state.lists.nobody_wants_items() {
+            self.settle_put_slowly(state);
+        }
+    }
+
+    fn settle_put_slowly(&self, mut state: Held<'_, State<O>>) {
+        // Nearly always one getter waits for that one item.
+        if state.lists.readable.is_empty() {
+            let notice = state.promise_one();
+            drop(state);
+            return notice.into_iter().for_each(Notice::tell);
+        }
+        let mut notices = Notices::default();
+        state.serve_getters(&mut notices);
+        drop(state);
+        notices.tell();
+    }
+
+    /// As [`Store::settle`], when all that has changed is that there is one item less.
+    #[inline]
+    fn settle_get(&self, state: Held<'_, State<O>>) {
+        if !state.lists.nobody_wants_room() || state.closed {
+            self.settle(state);
+        }
     }
 
     #[inline]
@@ -296,13 +317,12 @@ impl<O: Order> Store<O> {
         let mut state = self.lock();
         if state.room() > 0 && !state.closed {
             state.push(item);
-            self.settle(state);
+            self.settle_put(state);
             return Ok(());
         }
         self.put_slowly(state, item, patience)
     }
 
-    #[cold]
     #[inline(never)]
     fn put_slowly(
         &self,
@@ -318,18 +338,16 @@ impl<O: Order> Store<O> {
         }
         let key = state.lists.putters.push(false, Notice::to_me());
         drop(state);
-        match waiting::wait(&Putters(self), key, "room in a queue", patience.deadline()) {
-            Ok(true) => {}
-            Ok(false) => return Err((Refusal::Closed, item)),
-            Err(_) => return Err((Refusal::NotNow, item)),
-        }
-        let mut state = self.lock();
+        let mut state = match self.wait(Line::Putters, key, patience) {
+            Ok(state) => state,
+            Err(refusal) => return Err((refusal, item)),
+        };
         state.allotted -= 1;
         if state.closed {
             return Err((Refusal::Closed, item));
         }
         state.push(item);
-        self.settle(state);
+        self.settle_put(state);
         Ok(())
     }
 
@@ -341,27 +359,26 @@ impl<O: Order> Store<O> {
             && state.spare() > 0
             && let Some(item) = state.order.pop()
         {
-            self.settle(state);
+            self.settle_get(state);
             return Ok(item);
         }
         self.get_slowly(state, patience)
     }
 
-    #[cold]
     #[inline(never)]
-    fn get_slowly(
-        &self,
-        state: Held<'_, State<O>>,
+    fn get_slowly<'a>(
+        &'a self,
+        state: Held<'a, State<O>>,
         patience: Patience,
     ) -> Result<O::Item, Refusal> {
-        let promise = self.promise(state, patience)?;
-        if O::COMPARES {
-            let mut hand = promise.take_order(patience)?;
-            return hand.order.pop().ok_or(Refusal::Closed);
+        let mut state = self.promise(state, patience)?;
+        if O::COMPARES || state.hand.is_some() || state.drained {
+            drop(state);
+            return Promise(self).get(patience);
         }
-        let mut state = promise.redeem(patience)?;
+        state.promised -= 1;
         let item = state.order.pop();
-        self.settle(state);
+        self.settle_get(state);
         item.ok_or(Refusal::Closed)
     }
 
@@ -371,20 +388,21 @@ impl<O: Order> Store<O> {
         patience: Patience,
         look: impl FnOnce(&O::Item) -> R,
     ) -> Result<R, Refusal> {
-        let promise = self.promise(self.lock(), patience)?;
-        let mut hand = promise.take_order(patience)?;
+        drop(self.promise(self.lock(), patience)?);
+        let mut hand = Promise(self).take_order(patience)?;
         hand.order.front().map(look).ok_or(Refusal::Closed)
     }
 
-    /// Waits for an item to be promised to the caller.
+    /// Waits for an item to be promised to the caller, who is to keep count of it.
+    #[inline(always)]
     fn promise<'a>(
         &'a self,
         mut state: Held<'a, State<O>>,
         patience: Patience,
-    ) -> Result<Promise<'a, O>, Refusal> {
+    ) -> Result<Held<'a, State<O>>, Refusal> {
         if state.spare() > 0 {
             state.promised += 1;
-            return Ok(Promise(self));
+            return Ok(state);
         }
         if state.is_over() {
             return Err(Refusal::Closed);
@@ -393,15 +411,12 @@ impl<O: Order> Store<O> {
             return Err(Refusal::NotNow);
         }
         let key = state.lists.getters.push(false, Notice::to_me());
-        let notices = O::RENDEZVOUS.then(|| state.serve());
-        drop(state);
-        notices.into_iter().for_each(Notices::tell);
-        let what = "an item from a queue";
-        match waiting::wait(&Getters(self), key, what, patience.deadline()) {
-            Ok(true) => Ok(Promise(self)),
-            Ok(false) => Err(Refusal::Closed),
-            Err(_) => Err(Refusal::NotNow),
+        if O::RENDEZVOUS {
+            self.settle(state);
+        } else {
+            drop(state);
         }
+        self.wait(Line::Getters, key, patience)
     }
 
     pub(in crate::sync) fn close(&self) {
@@ -457,94 +472,6 @@ impl<O: Order> Store<O> {
     }
 }
 
-/// The right to one item.
-struct Promise<'a, O: Order>(&'a Store<O>);
-
-impl<'a, O: Order> Promise<'a, O> {
-    /// Waits until nobody has the order in hand, and gives the promise up for what is returned.
-    fn redeem(self, patience: Patience) -> Result<Held<'a, State<O>>, Refusal> {
-        let store = self.0;
-        loop {
-            let mut state = store.lock();
-            let Some(hand) = &state.hand else {
-                if state.drained {
-                    drop(state);
-                    return Err(Refusal::Closed);
-                }
-                state.promised -= 1;
-                std::mem::forget(self);
-                return Ok(state);
-            };
-            if is_me(&hand.by) {
-                drop(state);
-                panic!("a queue was asked for an item from within its own `peek` or `Ord`");
-            }
-            let key = state.lists.returns.push((), Notice::to_me());
-            drop(state);
-            let what = "another look into a queue to end";
-            let home = Returns(store);
-            if waiting::wait(&home, key, what, patience.deadline()).is_err() {
-                return Err(Refusal::NotNow);
-            }
-        }
-    }
-
-    /// Takes the whole order, to run foreign code on it without a lock.
-    fn take_order(self, patience: Patience) -> Result<Hand<'a, O>, Refusal> {
-        let store = self.0;
-        let mut state = self.redeem(patience)?;
-        state.promised += 1;
-        state.hand = Some(InHand {
-            by: Waker::current(),
-            out: state.order.len(),
-            incoming: Vec::new(),
-        });
-        let order = std::mem::take(&mut state.order);
-        Ok(Hand { store, order })
-    }
-}
-
-impl<O: Order> Drop for Promise<'_, O> {
-    fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.give_promise_back();
-        self.0.settle(state);
-    }
-}
-
-fn is_me(other: &Waker) -> bool {
-    match (other, &Waker::current()) {
-        (Waker::Green(one), Waker::Green(other)) => std::sync::Arc::ptr_eq(one, other),
-        (Waker::Native(one), Waker::Native(other)) => one.id() == other.id(),
-        _ => false,
-    }
-}
-
-/// The order of a queue, taken out, with the promise of one item; put back when dropped.
-struct Hand<'a, O: Order> {
-    store: &'a Store<O>,
-    order: O,
-}
-
-impl<O: Order> Drop for Hand<'_, O> {
-    fn drop(&mut self) {
-        let mut order = std::mem::take(&mut self.order);
-        let mut state = self.store.lock();
-        state.give_promise_back();
-        let hand = state.hand.take();
-        if state.drained {
-            state.unfinished -= order.len().min(state.unfinished);
-            self.store.settle(state);
-            return drop((order, hand));
-        }
-        for item in hand.into_iter().flat_map(|hand| hand.incoming) {
-            order.push(item);
-        }
-        state.order = order;
-        self.store.settle(state);
-    }
-}
-
 /// Lets others run after many operations that did not have to wait, as sockets do: a consumer
 /// whose queue never runs empty would starve them, and withstand every kill.
 #[inline]
@@ -560,50 +487,4 @@ pub(in crate::sync) fn let_others_run() {
         }
         hub.count_operation();
     });
-}
-
-/// The lists of a store, as homes of those who wait in them.
-struct Getters<'a, O: Order>(&'a Store<O>);
-struct Putters<'a, O: Order>(&'a Store<O>);
-struct Returns<'a, O: Order>(&'a Store<O>);
-
-impl<O: Order> Home for Getters<'_, O> {
-    type Payload = bool;
-
-    fn with_list<R>(&self, f: impl FnOnce(&mut WaitList<bool>) -> R) -> R {
-        f(&mut self.0.lock().lists.getters)
-    }
-
-    fn pass_on(&self, promised: bool) {
-        if promised {
-            drop(Promise(self.0));
-        }
-    }
-}
-
-impl<O: Order> Home for Putters<'_, O> {
-    type Payload = bool;
-
-    fn with_list<R>(&self, f: impl FnOnce(&mut WaitList<bool>) -> R) -> R {
-        f(&mut self.0.lock().lists.putters)
-    }
-
-    fn pass_on(&self, allotted: bool) {
-        if allotted {
-            let mut state = self.0.lock();
-            state.allotted -= 1;
-            self.0.settle(state);
-        }
-    }
-}
-
-impl<O: Order> Home for Returns<'_, O> {
-    type Payload = ();
-
-    fn with_list<R>(&self, f: impl FnOnce(&mut WaitList) -> R) -> R {
-        f(&mut self.0.lock().lists.returns)
-    }
-
-    /// All others have been told as well.
-    fn pass_on(&self, (): ()) {}
 }
