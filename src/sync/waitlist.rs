@@ -129,39 +129,42 @@ impl<P> WaitList<P> {
     }
 
     /// Puts a waiter behind all others.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, payload: P, notice: Notice) -> Key {
-        let node = Node {
-            state: State::Waiting(notice),
-            previous: self.last,
-            next: NONE,
-            payload: Some(payload),
-        };
-        let index = self.place(node);
-        match self.last {
+        if self.free == NONE {
+            self.grow();
+        }
+        let (index, previous) = (self.free, self.last);
+        // Field by field: a node that is built first and moved then takes twice as long.
+        let node = self.node_mut(index);
+        let next_free = node.next;
+        node.previous = previous;
+        node.next = NONE;
+        node.payload = Some(payload);
+        node.state = State::Waiting(notice);
+        self.free = next_free;
+        match previous {
             NONE => self.first = index,
             last => self.node_mut(last).next = index,
         }
         self.last = index;
         self.waiting += 1;
+        self.used += 1;
         Key(index)
     }
 
-    #[inline]
-    fn place(&mut self, node: Node<P>) -> u32 {
-        self.used += 1;
-        if self.free == NONE {
-            let index = u32::try_from(self.nodes.len()).ok();
-            let index = index.filter(|index| *index != NONE);
-            self.nodes.push(node);
-            return index.expect("4 billion waiters don't fit into memory");
-        }
-        let index = self.free;
-        let place = self.node_mut(index);
-        let next_free = place.next;
-        *place = node;
-        self.free = next_free;
-        index
+    /// Makes a node that is free.
+    #[cold]
+    fn grow(&mut self) {
+        let index = u32::try_from(self.nodes.len()).ok();
+        let index = index.filter(|index| *index != NONE);
+        self.free = index.expect("4 billion waiters don't fit into memory");
+        self.nodes.push(Node {
+            state: State::Free,
+            previous: NONE,
+            next: NONE,
+            payload: None,
+        });
     }
 
     /// What the one who has waited longest has brought along.
