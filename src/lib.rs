@@ -67,6 +67,7 @@ mod poller;
 pub mod sim;
 #[allow(unsafe_code, reason = "maps, guards and signal handlers")]
 mod stack;
+pub mod sync;
 #[allow(unsafe_code, reason = "the door to the kernel")]
 mod sys;
 pub mod thread;
@@ -80,9 +81,10 @@ struct Readme;
 
 pub use cancel::{Elapsed, foreign, is_cancellation, shield, with_timeout};
 pub use greenlet::{
-    Builder, Greenlet, GreenletId, GreenletRef, IWait, JoinError, Link, Scope, ScopedGreenlet,
-    Wait, Waitable, current, idle, iwait, joinall, killall, now, run, scope, sleep, sleep_until,
-    spawn, spawn_later, spawn_local, wait, yield_now,
+    Builder, Deadline, Greenlet, GreenletId, GreenletRef, IWait, IWaitIndexed, JoinError, Link,
+    Scope, ScopedGreenlet, Wait, Waitable, current, idle, iwait, joinall, killall, now, run, scope,
+    sleep, sleep_until, spawn, spawn_later, spawn_local, wait, wait_any, wait_any_timeout,
+    yield_now,
 };
 pub use local::{LocalKey, TreeKey};
 pub use stack::{default_stack_size, set_default_stack_size};

@@ -11,6 +11,7 @@ mod packet;
 mod scope;
 mod sleep;
 mod wait;
+mod wait_any;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,9 +23,12 @@ pub use builder::{Builder, spawn, spawn_later, spawn_local};
 pub use join_error::JoinError;
 pub use scope::{Scope, ScopedGreenlet, scope};
 pub use sleep::{idle, now, park, park_timeout, run, sleep, sleep_until, yield_now};
-pub use wait::{IWait, Wait, Waitable, iwait, joinall, killall, wait};
+pub use wait::{IWait, IWaitIndexed, Wait, Waitable, iwait, joinall, killall, wait};
+pub use wait_any::{Deadline, wait_any, wait_any_timeout};
 
 pub(crate) use sleep::run_in;
+pub(crate) use wait::Ready;
+pub(crate) use wait::sealed::{Subscribe, Subscription};
 
 use crate::cancel;
 use crate::hub::waker::{Waker, wake_task};

@@ -121,6 +121,8 @@ pub(crate) struct Hub {
     greenlet_ids: Cell<u64>,
     /// Parked tasks that something outside this hub will wake, which nothing here shows.
     pub(crate) helped: Rc<Cell<usize>>,
+    /// Waits for what other OS threads may have as well, if there are any.
+    pub(crate) perhaps_helped: Rc<Cell<usize>>,
     /// When this hub last saw that there are other OS threads.
     company_seen_at: Cell<u64>,
     /// Who waits for the end of all others.
@@ -164,6 +166,7 @@ impl Hub {
             frame_ids: Cell::new(0),
             greenlet_ids: Cell::new(0),
             helped: Rc::default(),
+            perhaps_helped: Rc::default(),
             company_seen_at: Cell::new(0),
             outwaiters: RefCell::default(),
             stuck: RefCell::default(),
@@ -229,6 +232,7 @@ impl Hub {
 
     /// Parks whoever runs until it is woken, at the latest at `deadline`. May return early for
     /// no reason: the caller looks again at what it waits for.
+    #[inline]
     pub(crate) fn park(&self, why: Why, deadline: Option<u64>) {
         self.note_why(why);
         self.park_noted(deadline);

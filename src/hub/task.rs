@@ -257,6 +257,8 @@ pub(crate) struct Task {
     /// The token of `unpark`.
     pub(crate) token: AtomicBool,
     phase: AtomicU8,
+    /// Kills and timeouts that unwind its stack now, or were caught and not yet dropped.
+    pub(crate) cancellations: AtomicU32,
     /// Nobody wants the result, said on the hub's own OS thread.
     detached: AtomicBool,
     /// How often the task is counted, and whether its hub holds it as well: see the file `cell`.
@@ -306,6 +308,7 @@ impl Task {
             killed: AtomicBool::new(false),
             token: AtomicBool::new(false),
             phase: AtomicU8::new(ALIVE),
+            cancellations: AtomicU32::new(0),
             detached: AtomicBool::new(false),
             exits: Mutex::default(),
             refs: AtomicUsize::new(1),
@@ -339,6 +342,7 @@ impl Task {
         self.minimal_id = AtomicU32::new(u32::MAX);
         self.killed = AtomicBool::new(false);
         self.token = AtomicBool::new(false);
+        self.cancellations = AtomicU32::new(0);
         self.phase = AtomicU8::new(ALIVE);
         self.detached = AtomicBool::new(false);
         self.refs = AtomicUsize::new(1);

@@ -178,6 +178,13 @@ impl Source {
         })
     }
 
+    /// Puts the descriptor into the epoll set of `hub`.
+    pub(super) fn register_on(&self, hub: &Hub) -> io::Result<Key> {
+        let key = hub.register(self.as_fd(), self.known_as)?;
+        self.registrations.note(hub, key);
+        Ok(key)
+    }
+
     pub(crate) fn set_nonblocking(&self, on: bool) -> io::Result<()> {
         if on || self.mode.get().is_some() {
             self.mode().nonblocking.store(on, Ordering::Relaxed);
@@ -377,10 +384,7 @@ impl<'a> Turn<'a> {
 
     #[cold]
     fn register(&mut self) -> io::Result<Key> {
-        let key = self
-            .hub
-            .register(self.source.as_fd(), self.source.known_as)?;
-        self.source.registrations.note(self.hub, key);
+        let key = self.source.register_on(self.hub)?;
         self.key = Some(key);
         Ok(key)
     }
