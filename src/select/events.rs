@@ -8,10 +8,12 @@ use crate::sys::poll::bits;
 
 /// A set of things that can happen at a descriptor; the bits are those of poll(2).
 ///
-/// | asked for and told | told unasked | asked for only |
-/// |---|---|---|
-/// | [`READ`](Events::READ), [`WRITE`](Events::WRITE) | [`ERROR`](Events::ERROR) | [`EDGE`](Events::EDGE) |
-/// | [`PRIORITY`](Events::PRIORITY), [`READ_CLOSED`](Events::READ_CLOSED) | [`HANGUP`](Events::HANGUP), [`INVALID`](Events::INVALID) | [`ONESHOT`](Events::ONESHOT) |
+/// * asked for, and told: [`READ`](Events::READ), [`WRITE`](Events::WRITE),
+///   [`PRIORITY`](Events::PRIORITY), [`READ_CLOSED`](Events::READ_CLOSED);
+/// * told unasked: [`ERROR`](Events::ERROR), [`HANGUP`](Events::HANGUP),
+///   [`INVALID`](Events::INVALID);
+/// * asked for only, of an [`EpollSelector`](crate::selectors::EpollSelector):
+///   [`EDGE`](Events::EDGE), [`ONESHOT`](Events::ONESHOT).
 ///
 /// To ask for what is told unasked changes nothing.
 ///
@@ -103,10 +105,6 @@ impl Events {
 
     pub(super) const fn from_bits(bits: u32) -> Events {
         Events(bits)
-    }
-
-    pub(super) const fn bits(self) -> u32 {
-        self.0
     }
 
     /// What the kernel is to be asked for.
@@ -211,6 +209,6 @@ mod tests {
     #[test]
     fn the_question_leaves_out_what_is_told_unasked() {
         let asked = Events::READ | Events::ERROR | Events::EDGE;
-        assert_eq!(asked.question(), (Events::READ | Events::EDGE).bits());
+        assert_eq!(asked.question(), (Events::READ | Events::EDGE).0);
     }
 }

@@ -10,7 +10,9 @@
 //! |---|---|---|---|
 //! | [`select()`] | no | all descriptors | EBADF |
 //! | [`Poll`] | yes | all descriptors | [`Events::INVALID`] |
-//! | [`DefaultSelector`](selectors::DefaultSelector) | yes | what is ready | the kernel forgets it |
+//! | [`DefaultSelector`] | yes | what is ready | the kernel forgets it |
+//!
+//! [`DefaultSelector`]: selectors::DefaultSelector
 //!
 //! None of them has a limit of 1024 descriptors, and all watch whatever poll(2) does, regular
 //! files among it, which are always ready.

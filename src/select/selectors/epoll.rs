@@ -24,6 +24,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::{Events, Kind, Selector, State, Telling, closed, sealed};
+use crate::hub::watch_forks;
 use crate::io::{Source, cancel_waits};
 use crate::poller::Interest;
 use crate::select::wait;
@@ -93,6 +94,8 @@ impl sealed::Kind for Epoll {
     const NAME: &'static str = "EpollSelector";
 
     fn new() -> io::Result<Epoll> {
+        // Also where there is no hub yet.
+        watch_forks();
         Ok(Epoll {
             set: Set::new()?,
             stand_ins: HashMap::new(),

@@ -5,7 +5,7 @@
 //! |---|---|---|---|
 //! | [`EpollSelector`], which is the [`DefaultSelector`] | epoll(7) | what is ready | yes |
 //! | [`PollSelector`] | poll(2) | all that is registered | no |
-//! | [`SelectSelector`] | select(2) as [`select()`](super::select()) is | all that is registered | no |
+//! | [`SelectSelector`] | [`select()`](super::select()) | all that is registered | no |
 //!
 //! All are used in the same way: see [`Selector`]. They can be shared: while one greenlet, or OS
 //! thread, is in `select`, others may register and unregister, which counts at once. Several
