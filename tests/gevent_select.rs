@@ -299,9 +299,10 @@ fn there_is_no_limit_of_1024_descriptors() {
     let _bound = bounded();
     let pairs: Vec<_> = (0..1500).map(|_| pair()).collect();
     let fds: Vec<RawFd> = pairs.iter().map(|(reader, _)| reader.as_raw_fd()).collect();
-    let last = *fds.last().unwrap();
+    let last = *fds.iter().max().unwrap();
     assert!(last > 1024);
-    let mut writer = pairs.last().unwrap().1.try_clone().unwrap();
+    let place = fds.iter().position(|fd| *fd == last).unwrap();
+    let mut writer = pairs[place].1.try_clone().unwrap();
     let writes = spawn(move || writer.write_all(b"x"));
     assert_eq!(readable(&fds, None).unwrap(), [last]);
     let mut poll = Poll::new();

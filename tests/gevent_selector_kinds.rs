@@ -126,6 +126,12 @@ fn epoll_forgets_what_is_closed_and_its_number_can_be_registered_again() {
 #[test]
 fn what_was_closed_while_a_duplicate_lives_is_not_spun_on() {
     let _bound = bounded();
+    haunt(Events::READ);
+    // Told to one of those who wait only: the other one must hear of the new set all the same.
+    haunt(Events::READ | Events::EDGE);
+}
+
+fn haunt(events: Events) {
     let selector = Arc::new(EpollSelector::new().unwrap());
     let (socket, mut peer) = pair();
     let (other, mut other_peer) = pair();
@@ -136,7 +142,7 @@ fn what_was_closed_while_a_duplicate_lives_is_not_spun_on() {
         .unwrap();
     assert_eq!(told(&selector, None).len(), 1, "the file's edge");
     let number = far_duplicate(&socket);
-    selector.register(&number, Events::READ, "ghost").unwrap();
+    selector.register(&number, events, "ghost").unwrap();
     let fd = number.as_raw_fd();
     drop(number);
     // Too late: epoll no longer knows a descriptor of that number, and still reports it.
@@ -164,6 +170,29 @@ fn what_was_closed_while_a_duplicate_lives_is_not_spun_on() {
     for wait in waits {
         assert_eq!(wait.join().unwrap(), Events::READ);
     }
+}
+
+#[test]
+fn what_a_number_named_before_is_not_taken_for_what_it_names_now() {
+    let _bound = bounded();
+    let selector = EpollSelector::new().unwrap();
+    let (socket, mut peer) = pair();
+    let (other, mut other_peer) = pair();
+    let number = far_duplicate(&socket);
+    let fd = number.as_raw_fd();
+    selector.register(&number, Events::READ, "before").unwrap();
+    drop(number);
+    // SAFETY: dup2 takes plain numbers, and the second names nothing.
+    assert_eq!(unsafe { libc::dup2(other.as_raw_fd(), fd) }, fd);
+    selector.register(fd, Events::READ, "now").unwrap();
+    peer.write_all(b"x").unwrap();
+    assert_eq!(told(&selector, SOON), []);
+    other_peer.write_all(b"x").unwrap();
+    let found = selector.select(None).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(*found[0].0.data, "now");
+    // SAFETY: made by dup2 just now, for this test only.
+    unsafe { libc::close(fd) };
 }
 
 #[test]

@@ -338,7 +338,8 @@ with_each_kind! {
         for (reader, _) in &pairs {
             selector.register(reader, Events::READ, ()).unwrap();
         }
-        let (reader, writer) = pairs.last_mut().unwrap();
+        let farthest = pairs.iter_mut().max_by_key(|(reader, _)| reader.as_raw_fd());
+        let (reader, writer) = farthest.unwrap();
         assert!(reader.as_raw_fd() > 1024);
         writer.write_all(b"x").unwrap();
         assert_eq!(told(&selector, None), [(reader.as_raw_fd(), Events::READ)]);
