@@ -31,6 +31,7 @@ fn polling(fd: &impl AsRawFd, events: Events) -> Poll {
 // 95: test__select.py TestSelect
 #[test]
 fn without_descriptors_it_only_waits_and_others_run_meanwhile() {
+    let _bound = bounded();
     sim::run(1, || {
         let other = spawn(|| sleep(Duration::from_secs(3599)));
         let begin = greenroom::now();
@@ -45,6 +46,7 @@ fn without_descriptors_it_only_waits_and_others_run_meanwhile() {
 
 #[test]
 fn without_descriptors_and_without_an_end_it_is_told_as_a_deadlock() {
+    let _bound = bounded();
     sim::run(1, || {
         let waits = panic::catch_unwind(|| readable(NONE, None));
         let message = waits.unwrap_err().downcast::<String>().unwrap();
@@ -74,6 +76,7 @@ fn a_closed_descriptor_is_ebadf_in_any_place() {
 // 95: test__select.py test_fd_negative
 #[test]
 fn a_negative_number_is_named_in_the_error() {
+    let _bound = bounded();
     let error = readable(&[-7], None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("-7"), "{error}");
@@ -466,6 +469,7 @@ fn it_works_on_a_thread_without_a_hub() {
 
 #[test]
 fn simulated_sockets_can_be_watched_in_virtual_time() {
+    let _bound = bounded();
     for seed in 0..50 {
         sim::run(seed, || {
             let listener = TcpListener::bind("10.0.0.1:80").unwrap();

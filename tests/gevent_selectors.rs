@@ -198,6 +198,19 @@ with_each_kind! {
         assert_eq!(waits.join().unwrap(), [(a.as_raw_fd(), Events::WRITE)]);
     }
 
+    fn what_others_register_while_one_waits_is_told_when_it_gets_ready(new) {
+        let selector = Arc::new(new());
+        let theirs = Arc::clone(&selector);
+        let waits = spawn(move || told(&theirs, None));
+        yield_now();
+        let (a, mut b) = pair();
+        selector.register(&a, Events::READ, ()).unwrap();
+        sleep(ms(5));
+        assert!(!waits.is_finished());
+        b.write_all(b"x").unwrap();
+        assert_eq!(waits.join().unwrap(), [(a.as_raw_fd(), Events::READ)]);
+    }
+
     fn what_others_unregister_while_one_waits_is_not_told(new) {
         let selector = Arc::new(new());
         let (a, mut b) = pair();

@@ -70,7 +70,8 @@ use wait::{List, Look};
 ///
 /// As select(2) and Python's `select.select`, for any number of descriptors with any numbers. At
 /// the end of `timeout`, if there is one, all three are empty; with one of zero it only looks.
-/// One may be in several of the slices. What has come to its end or broken can be read, and if
+/// One may be in several of the slices. What is closed while this waits is not noticed, unless
+/// something else is. What has come to its end or broken can be read, and if
 /// broken be written, without waiting.
 ///
 /// # Examples
@@ -116,7 +117,7 @@ pub fn select<F: Descriptor + Clone>(
             *asked.entry(number_of(fd)?).or_default() |= events;
         }
     }
-    let ready = wait::wait(&Selecting { asked: &asked }, timeout)?.unwrap_or_default();
+    let ready = wait::wait(&Selection { asked: &asked }, timeout)?.unwrap_or_default();
     let [read, write, except] = sides.map(|(side, events)| {
         let is_ready = |fd: &&F| ready.get(&fd.number()).is_some_and(|r| r.contains(events));
         side.iter().filter(is_ready).cloned().collect()
@@ -125,11 +126,11 @@ pub fn select<F: Descriptor + Clone>(
 }
 
 /// Descriptors as select(2) sees them.
-pub(crate) struct Selecting<'a> {
+struct Selection<'a> {
     asked: &'a BTreeMap<RawFd, Events>,
 }
 
-impl Look for Selecting<'_> {
+impl Look for Selection<'_> {
     type Found = BTreeMap<RawFd, Events>;
 
     fn list(&self) -> List {

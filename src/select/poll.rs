@@ -13,8 +13,9 @@ use crate::sys::poll::PollFd;
 /// Descriptors to be asked about together, as often as one likes: poll(2) with a memory, as
 /// Python's `select.poll()`.
 ///
-/// It remembers numbers. When a descriptor is closed, it is told as [`Events::INVALID`] until it
-/// is unregistered, or until its number is given to something else, which is then watched.
+/// It remembers numbers. What is closed is told as [`Events::INVALID`] by the next call, until it
+/// is unregistered, or until its number is given to something else, which is then watched. A call
+/// that waits already does not notice, unless something else happens.
 ///
 /// # Examples
 /// ```

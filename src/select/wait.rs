@@ -56,7 +56,11 @@ pub(super) fn wait<L: Look>(look: &L, limit: Option<Duration>) -> io::Result<Opt
     let deadline = limit.map(|limit| clock::saturating_add(cancel::fresh_now(), limit));
     begin_operation()?;
     let (mut found, mut list) = glance(look)?;
-    if found.is_none() && limit == Some(Duration::ZERO) {
+    if found.is_some() {
+        count_operation();
+        return Ok(found);
+    }
+    if limit == Some(Duration::ZERO) {
         let_others_run()?;
         return Ok(glance(look)?.0);
     }
@@ -80,7 +84,6 @@ pub(super) fn wait<L: Look>(look: &L, limit: Option<Duration>) -> io::Result<Opt
             outcome => outcome?,
         };
     }
-    count_operation();
     Ok(found)
 }
 

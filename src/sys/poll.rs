@@ -133,8 +133,8 @@ impl Told {
         Ok(Told(events))
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Tokens, and what was found.
@@ -146,6 +146,7 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd;
 
     #[test]
     fn more_descriptors_than_one_call_takes_are_all_looked_at() {
@@ -172,6 +173,4 @@ mod tests {
         seen.sort_unstable();
         assert_eq!(seen, [0, 1, 2]);
     }
-
-    use std::os::fd::AsFd;
 }

@@ -228,7 +228,7 @@ impl<T> Selector<T, Epoll> {
     /// WouldBlock when nothing is ready.
     fn take(&self, set: &Arc<Set>, fd: BorrowedFd<'_>, room: usize) -> io::Result<Taken<T>> {
         let told = Told::by(fd, room)?;
-        if told.is_empty() {
+        if told.len() == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let mut state = self.lock();
@@ -237,7 +237,7 @@ impl<T> Selector<T, Epoll> {
             return Ok(Taken::SetAnew);
         }
         let mut ghosts = false;
-        let mut telling = Telling::with_capacity(room);
+        let mut telling = Telling::with_capacity(told.len());
         for (token, found) in told.iter() {
             match keys.named(token) {
                 Some(key) => {
@@ -266,7 +266,10 @@ impl<T> State<T, Epoll> {
             forks: fork::generation(),
         };
         let old = std::mem::replace(&mut self.kind, new);
-        for (key, token) in self.keys.iter().flat_map(|keys| keys.iter()) {
+        let mut all: Vec<_> = self.keys.iter().flat_map(|keys| keys.iter()).collect();
+        // In an order of its own, so that a simulation repeats.
+        all.sort_unstable_by_key(|(key, _)| key.fd);
+        for (key, token) in all {
             match sealed::Kind::add(&mut self.kind, key.fd, key.events, token) {
                 // Closed without having been unregistered.
                 Err(error) if error.raw_os_error() == Some(errno::EBADF) => {}
