@@ -148,7 +148,8 @@ type Telling<T> = Vec<(SelectorKey<T>, Events)>;
 /// selector.register(&reader, Events::READ, "the pipe")?;
 /// greenroom::spawn(move || writer.write_all(b"x").map(|()| writer));
 /// for (key, events) in selector.select(None)? {
-///     assert_eq!((*key.data, events), ("the pipe", Events::READ));
+///     assert_eq!(*key.data, "the pipe");
+///     assert!(events.contains(Events::READ));
 /// }
 /// selector.unregister(&reader)?;
 /// # Ok::<(), std::io::Error>(())
