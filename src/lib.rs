@@ -64,6 +64,7 @@ mod local;
 pub mod net;
 pub mod os;
 mod poller;
+pub mod select;
 pub mod sim;
 #[allow(unsafe_code, reason = "maps, guards and signal handlers")]
 mod stack;
@@ -87,4 +88,5 @@ pub use greenlet::{
     yield_now,
 };
 pub use local::{LocalKey, TreeKey};
+pub use select::selectors;
 pub use stack::{default_stack_size, set_default_stack_size};

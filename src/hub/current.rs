@@ -68,7 +68,7 @@ extern "C" fn forget_in_forked_child() {
     CURRENT.set(ptr::null());
 }
 
-pub(super) fn watch_forks() {
+pub(crate) fn watch_forks() {
     sys::fork::watch(forget_in_forked_child);
 }
 

@@ -83,7 +83,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 
 pub(crate) use cell::{Slot, TaskRef, new_task};
-pub(crate) use current::{current_hub, run_on_fresh_hub, with_hub};
+pub(crate) use current::{current_hub, run_on_fresh_hub, watch_forks, with_hub};
 pub use events::{Event, Subscription, subscribe};
 pub use handle::{HubHandle, current, dump, stack_census, stats, try_current, wait_idle};
 pub(crate) use remote::{Message, Shared};

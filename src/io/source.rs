@@ -138,6 +138,20 @@ impl Source {
         self.operate(interest, || self.timeout(interest), op, |_| false)
     }
 
+    /// As [`retry`](Source::retry), for no longer than `limit`, whatever the user's timeout is,
+    /// and as if there were no simulation.
+    ///
+    /// # Errors
+    /// WouldBlock at the limit.
+    pub(crate) fn retry_within<R>(
+        &self,
+        limit: Option<Duration>,
+        interest: Interest,
+        op: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.operate(interest, || limit, op, |_| false)
+    }
+
     /// As [`retry`](Source::retry), for byte streams on which a transfer of fewer than `want`
     /// bytes shows that there is no more to have: the next call then parks without trying. So it
     /// is with TCP. A Unix socket's read also ends where passed descriptors begin, a pipe's
