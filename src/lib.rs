@@ -70,7 +70,7 @@ mod stack;
 #[allow(unsafe_code, reason = "the door to the kernel")]
 mod sys;
 pub mod thread;
-mod threadpool;
+pub mod threadpool;
 mod timer;
 
 /// The Rust in the README, as tests.

@@ -23,6 +23,7 @@ pub use join_error::JoinError;
 pub use scope::{Scope, ScopedGreenlet, scope};
 pub use sleep::{idle, now, park, park_timeout, run, sleep, sleep_until, yield_now};
 pub use wait::{IWait, Wait, Waitable, iwait, joinall, killall, wait};
+pub(crate) use wait::{Ready, sealed};
 
 pub(crate) use sleep::run_in;
 

@@ -99,7 +99,7 @@ pub struct Ready {
 }
 
 impl Ready {
-    fn call(self) {
+    pub(crate) fn call(self) {
         let mut state = self.arrivals.lock();
         state.queue.push_back(self.index);
         let waiter = state.waiter.take();
