@@ -94,7 +94,8 @@ fn a_full_pool_parks_who_spawns_first_come_first() {
         spawner.join().unwrap();
     }
     assert_eq!(*order.lock().unwrap(), [0, 1, 2]);
-    (first.join().unwrap(), second.join().unwrap());
+    first.join().unwrap();
+    second.join().unwrap();
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod packet;
 mod scope;
 mod sleep;
 mod wait;
+mod watch;
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub use wait::{IWait, Wait, Waitable, iwait, joinall, killall, wait};
 pub(crate) use wait::{Ready, sealed};
 
 pub(crate) use sleep::run_in;
+pub(crate) use watch::watch;
 
 use crate::cancel;
 use crate::hub::waker::{Waker, wake_task};

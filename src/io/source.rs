@@ -157,6 +157,16 @@ impl Source {
         self.operate(interest, limit, op, |moved| *moved < want)
     }
 
+    /// As [`retry`](Source::retry), for at most `limit` instead of the user's timeout.
+    pub(crate) fn retry_within<R>(
+        &self,
+        interest: Interest,
+        limit: Option<Duration>,
+        op: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.operate(interest, || limit, op, |_| false)
+    }
+
     /// Waits until the kernel says that the descriptor has become ready, from now on.
     ///
     /// # Errors

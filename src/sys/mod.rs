@@ -12,6 +12,7 @@ pub(crate) mod fd;
 pub(crate) mod fd_traits;
 pub(crate) mod fork;
 pub(crate) mod panics;
+pub(crate) mod process;
 pub(crate) mod resolve;
 pub(crate) mod socket;
 
