@@ -65,6 +65,7 @@ pub mod net;
 pub mod os;
 mod poller;
 pub mod process;
+pub mod signal;
 pub mod sim;
 #[allow(unsafe_code, reason = "maps, guards and signal handlers")]
 mod stack;

@@ -27,10 +27,16 @@ pub(crate) fn count() {
 /// vfork, posix_spawn and clone without CLONE_VM's copy don't come here and needn't.
 pub(crate) fn watch(in_child: extern "C" fn()) {
     static WATCHING: Once = Once::new();
+    watch_once(&WATCHING, in_child);
+}
+
+/// As [`watch`], for another hook, once for each `once`.
+pub(crate) fn watch_once(once: &'static Once, in_child: extern "C" fn()) {
     count();
-    WATCHING.call_once(|| {
+    once.call_once(|| {
         // SAFETY: the handlers are `extern "C"`, do not unwind and only touch atomics and
-        // const-initialised thread-locals, which is allowed in a forked child.
+        // const-initialised thread-locals, or make async-signal-safe calls, which is allowed in
+        // a forked child.
         unsafe {
             libc::pthread_atfork(None, None, Some(in_child));
         }

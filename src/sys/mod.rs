@@ -14,6 +14,7 @@ pub(crate) mod fork;
 pub(crate) mod panics;
 pub(crate) mod process;
 pub(crate) mod resolve;
+pub(crate) mod signal;
 pub(crate) mod socket;
 
 use std::io;
