@@ -57,6 +57,7 @@ mod cancel;
 #[allow(unsafe_code, reason = "the switch between stacks")]
 mod coroutine;
 mod dns;
+pub mod fs;
 mod greenlet;
 pub mod hub;
 pub mod io;

@@ -250,10 +250,15 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    if with_hub(|hub| hub.and_then(|hub| hub.running())).is_none() {
+    if !is_green() {
         return Ok(f());
     }
     DEFAULT.call_named(what, f)
+}
+
+/// Whether there is somebody here whom a call that blocks could stop.
+pub(crate) fn is_green() -> bool {
+    with_hub(|hub| hub.is_some_and(|hub| hub.running().is_some()))
 }
 
 impl ThreadPool {
