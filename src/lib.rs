@@ -57,6 +57,7 @@ mod cancel;
 #[allow(unsafe_code, reason = "the switch between stacks")]
 mod coroutine;
 mod dns;
+pub mod fs;
 mod greenlet;
 pub mod hub;
 pub mod io;
@@ -64,7 +65,9 @@ mod local;
 pub mod net;
 pub mod os;
 mod poller;
+pub mod process;
 pub mod select;
+pub mod signal;
 pub mod sim;
 #[allow(unsafe_code, reason = "maps, guards and signal handlers")]
 mod stack;
@@ -72,7 +75,7 @@ pub mod sync;
 #[allow(unsafe_code, reason = "the door to the kernel")]
 mod sys;
 pub mod thread;
-mod threadpool;
+pub mod threadpool;
 mod timer;
 
 /// The Rust in the README, as tests.

@@ -12,6 +12,7 @@ mod scope;
 mod sleep;
 mod wait;
 mod wait_any;
+mod watch;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,8 +28,10 @@ pub use wait::{IWait, IWaitIndexed, Wait, Waitable, iwait, joinall, killall, wai
 pub use wait_any::{Deadline, wait_any, wait_any_timeout};
 
 pub(crate) use sleep::run_in;
-pub(crate) use wait::Ready;
 pub(crate) use wait::sealed::{Subscribe, Subscription};
+pub(crate) use wait::{Ready, sealed};
+
+pub(crate) use watch::watch;
 
 use crate::cancel;
 use crate::hub::waker::{Waker, wake_task};

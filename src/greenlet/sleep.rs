@@ -210,7 +210,7 @@ fn take_down(hub: &Hub) {
                 killed.iter().for_each(cancel::kill);
             }
             let step = cancel::deadline_in(TEARDOWN_STEP);
-            if hub.wait_for_others(step.min(limit)) {
+            if hub.wait_for_others(step.min(limit), false) {
                 return true;
             }
             if limit.is_none_or(|limit| limit <= cancel::now()) {

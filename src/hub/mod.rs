@@ -50,6 +50,7 @@
 //!
 //! Which file first: `task` (states), `turn` (the picture above), then this one.
 
+mod background;
 #[allow(
     unsafe_code,
     reason = "tasks are counted, and their memory is used again"
@@ -82,6 +83,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 
+pub(crate) use background::Background;
 pub(crate) use cell::{Slot, TaskRef, new_task};
 pub(crate) use current::{current_hub, run_on_fresh_hub, watch_forks, with_hub};
 pub use events::{Event, Subscription, subscribe};
@@ -123,6 +125,8 @@ pub(crate) struct Hub {
     pub(crate) helped: Rc<Cell<usize>>,
     /// Waits for what other OS threads may have as well, if there are any.
     pub(crate) perhaps_helped: Rc<Cell<usize>>,
+    /// Greenlets that `wait_idle` does not wait for.
+    background: Rc<Cell<usize>>,
     /// When this hub last saw that there are other OS threads.
     company_seen_at: Cell<u64>,
     /// Who waits for the end of all others.
@@ -167,6 +171,7 @@ impl Hub {
             greenlet_ids: Cell::new(0),
             helped: Rc::default(),
             perhaps_helped: Rc::default(),
+            background: Rc::default(),
             company_seen_at: Cell::new(0),
             outwaiters: RefCell::default(),
             stuck: RefCell::default(),
@@ -430,12 +435,21 @@ impl Hub {
 
     /// Parks the root until all others have ended; false at the deadline, at a kill or a timeout
     /// from outside, or when they never will because nothing is left that could wake them.
-    pub(crate) fn wait_for_others(&self, deadline: Option<u64>) -> bool {
+    /// Those in the background may be spared the wait.
+    pub(crate) fn wait_for_others(&self, deadline: Option<u64>, spare_background: bool) -> bool {
         let me = usize::from(self.running().is_some_and(|task| !self.is_root(task)));
+        let spared = || {
+            if spare_background {
+                self.background.get()
+            } else {
+                0
+            }
+        };
+        let all_ended = || self.alive() <= me + spared();
         loop {
             // What has been sent here, and not yet looked at, is to finish as well.
             self.receive_mail();
-            if self.alive() <= me && !self.shared.has_mail() {
+            if all_ended() && !self.shared.has_mail() {
                 return true;
             }
             if deadline.is_some_and(|deadline| deadline <= self.now()) || self.is_interrupted() {
@@ -445,7 +459,7 @@ impl Hub {
             if self.run_queue.borrow().is_empty() && self.timers.borrow().len() == 0 {
                 let stuck = self.is_stuck();
                 if stuck {
-                    return self.alive() <= me;
+                    return all_ended();
                 }
             }
         }

@@ -149,7 +149,7 @@ impl Hub {
     }
 
     /// Wakes those who wait for the end of all others, to look again.
-    fn tell_who_waits_for_others(&self) {
+    pub(super) fn tell_who_waits_for_others(&self) {
         let waiters = self.outwaiters.borrow();
         waiters.iter().for_each(|task| self.wake(task.get()));
     }
