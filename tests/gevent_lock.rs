@@ -19,6 +19,8 @@ fn a_permit_that_does_not_come_in_time_is_not_had() {
         let begin = greenroom::now();
         assert!(semaphore.acquire_timeout(ms(10)).is_none());
         assert_eq!(greenroom::now() - begin, ms(10));
+        assert!(semaphore.try_acquire().is_none());
+        assert_eq!(semaphore.permits(), 0);
         semaphore.release();
         assert!(semaphore.acquire_timeout(ms(0)).is_some());
     });
