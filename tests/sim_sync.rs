@@ -2,8 +2,8 @@
 //!
 //! A wake that is lost shows as a deadlock, which the simulation tells at once; one that is
 //! stolen shows in the model. Caught when `src/sync` is broken on purpose (tried, and restored):
-//! a waiter that is unwound and does not pass on what it was granted, a lock that is released
-//! before it is handed over, a writer that gives up and leaves the readers behind it waiting.
+//! a lock that is free while it is handed over, a permit that was not had and is given back, a
+//! kill that poisons. What needs two threads is in `src/sync/exploration.rs`.
 mod sim_support;
 
 use greenroom::sync::{
@@ -399,6 +399,8 @@ fn a_notification_is_used_by_one_who_lives() {
                 count.set(count.get() + 1);
                 theirs.1.notify_one();
             }
+            // Who has been notified waits for the lock now, and may be killed meanwhile.
+            dice.pause();
             drop(goods);
         });
         strike(&dice, &consumers);
