@@ -66,6 +66,8 @@ mod async_result;
 mod barrier;
 mod condvar;
 mod event;
+#[cfg(test)]
+mod exploration;
 mod lazy_lock;
 pub mod mpsc;
 #[allow(
@@ -88,6 +90,7 @@ mod rlock;
 )]
 mod rwlock;
 mod semaphore;
+mod steps;
 pub(crate) mod waiting;
 pub(crate) mod waitlist;
 
