@@ -220,6 +220,30 @@ impl sealed::Subscribe for GreenletRef {
 
 impl Waitable for GreenletRef {}
 
+impl<W: Waitable + ?Sized> sealed::Subscribe for &W {
+    fn deadline(&self) -> Option<u64> {
+        (**self).deadline()
+    }
+
+    fn subscribe<'a>(&'a self, ready: Ready) -> Option<Box<dyn sealed::Subscription + 'a>> {
+        (**self).subscribe(ready)
+    }
+}
+
+impl<W: Waitable + ?Sized> Waitable for &W {}
+
+impl<W: Waitable + ?Sized> sealed::Subscribe for Arc<W> {
+    fn deadline(&self) -> Option<u64> {
+        (**self).deadline()
+    }
+
+    fn subscribe<'a>(&'a self, ready: Ready) -> Option<Box<dyn sealed::Subscription + 'a>> {
+        (**self).subscribe(ready)
+    }
+}
+
+impl<W: Waitable + ?Sized> Waitable for Arc<W> {}
+
 /// Iterates over `objects` in the order in which they become ready.
 ///
 /// Each position comes once, an object given twice so twice. Leaving early leaves the rest
