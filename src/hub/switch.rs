@@ -28,9 +28,10 @@ impl Hub {
     }
 
     /// Gives a task its stack with `body` on it and queues it: first in, first out. The hub holds
-    /// the task until the body has returned.
+    /// the task until the body has returned: houses it, or has a count of it.
     ///
     /// # Safety
+    /// The task must be housed, or a count of it be forgotten after this, for the hub.
     /// `body` must not unwind, and what it borrows must outlive its run, or live for ever if
     /// it is never run to its end.
     pub(crate) unsafe fn launch(
@@ -42,7 +43,6 @@ impl Hub {
     ) {
         debug_assert!(self.owns(task));
         let at = TaskPtr::new(task);
-        cell::house(task);
         let start = move || {
             disarm_start(at);
             body();
@@ -171,7 +171,7 @@ pub(super) fn retire(task: &Task) -> Stack {
 /// Lets go of a task, which has been retired and is in no queue or table any more.
 pub(super) fn let_go(task: TaskPtr, hub: &Hub) {
     debug_assert!(hub.owns(task.get()));
-    // SAFETY: `launch` has housed it; it has been retired, so its coroutine has returned.
+    // SAFETY: it was launched here, and has been retired, so its coroutine has returned.
     unsafe { cell::evict(task, hub) }
 }
 
