@@ -282,7 +282,7 @@ pub(crate) struct Task {
 // the task's hub; all other fields are immutable or synchronise themselves. What `local` owns
 // (the coroutine, the storage of green_local! and tree_local!) is taken out before the task
 // ends, on the hub's thread, so that no other thread drops it; a task that never runs to its end
-// (its thread has ended, it was declared abandoned) is never dropped, for the leaked hub counts it.
+// (its thread has ended, it was declared abandoned) is never dropped, for the leaked hub holds it.
 unsafe impl Send for Task {}
 // SAFETY: as above.
 unsafe impl Sync for Task {}
@@ -460,8 +460,8 @@ impl fmt::Display for Task {
 
 /// A task by address, without a count: for queues of the hub that owns it.
 ///
-/// Valid as long as the task is in its hub's table, which is until it has ended and its
-/// coroutine has returned; the hub keeps no pointer beyond that.
+/// Valid as long as the hub holds the task, which is from its launch until it has ended and its
+/// coroutine has returned; the hub keeps no pointer beyond that. Its root the hub counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TaskPtr(NonNull<Task>);
 
@@ -472,7 +472,7 @@ impl TaskPtr {
 
     #[inline]
     pub(crate) fn get<'a>(self) -> &'a Task {
-        // SAFETY: see the type's description; the hub's table holds a counted reference.
+        // SAFETY: see the type's description; what is held is not freed.
         unsafe { self.0.as_ref() }
     }
 
