@@ -57,6 +57,8 @@ mod cancel;
 #[allow(unsafe_code, reason = "the switch between stacks")]
 mod coroutine;
 mod dns;
+pub mod fiber;
+pub mod generator;
 mod greenlet;
 pub mod hub;
 pub mod io;

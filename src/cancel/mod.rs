@@ -20,6 +20,7 @@
 
 #[allow(unsafe_code, reason = "the list of frames runs through stacks")]
 mod frames;
+mod standing;
 
 use std::any::Any;
 use std::fmt;
@@ -35,6 +36,7 @@ use crate::hub::waker::wake_task;
 use crate::hub::{Hub, Task, TaskPtr, Why, current_hub, with_hub};
 use crate::sys::{clock, errno, panics};
 use frames::Entered;
+pub(crate) use standing::{Standing, add_foreign};
 
 /// The payload of the unwind that ends a killed greenlet.
 struct Killed;
@@ -245,6 +247,17 @@ pub fn foreign<T>(f: impl FnOnce() -> T) -> T {
 
 fn running() -> Option<TaskPtr> {
     with_hub(|hub| hub.and_then(Hub::running))
+}
+
+/// Whether whoever runs may be unwound where it stands.
+pub(crate) fn may_unwind() -> bool {
+    let foreign = running().map_or(0, |task| task.get().local().foreign.get());
+    cfg!(panic = "unwind") && foreign == 0 && !panics::hook_runs()
+}
+
+/// Unwinds as a kill does: for what is to end without its greenlet being killed.
+pub(crate) fn unwind() -> ! {
+    panic::resume_unwind(Box::new(Killed))
 }
 
 /// Asks a greenlet, on any hub, to end; returns at once.

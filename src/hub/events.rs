@@ -4,6 +4,7 @@
 //!   launch ---> Spawned      on the spawner's stack; on the hub's own for what was sent to it
 //!   turn -----> Switched     on the hub's own, before `to` runs
 //!   bury -----> Finished     on the hub's own, after the stack has been given back
+//!   by hand --> Transferred  on the stack that was switched to: a generator, a fiber, or back
 //! ```
 //!
 //! While a callback runs nobody does, as far as the hub is concerned: so it can't park, and what
@@ -15,6 +16,7 @@ use std::mem;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::rc::Rc;
 
+use super::nested::CoroutineId;
 use super::task::{GreenletId, Task, TaskPtr};
 use super::{Hub, current_hub};
 
@@ -39,6 +41,19 @@ pub enum Event<'a> {
         from: GreenletId,
         /// Who runs now; the same as `from` if nobody else could run.
         to: GreenletId,
+    },
+    /// One greenlet has gone from one of its stacks to another: into a generator or a fiber, out
+    /// of one, or between two.
+    #[non_exhaustive]
+    Transferred {
+        /// Whose stacks they are.
+        greenlet: GreenletId,
+        /// Which coroutine was left; `None` for the greenlet's own stack.
+        from: Option<CoroutineId>,
+        /// Which one runs now; `None` for the greenlet's own stack.
+        to: Option<CoroutineId>,
+        /// Not to go on there, but to end, or to hear of a panic.
+        thrown: bool,
     },
     /// A greenlet has ended, and its stack is free.
     #[non_exhaustive]
@@ -145,7 +160,7 @@ impl Hub {
     }
 
     /// With nobody running meanwhile, so that a callback that would park blocks instead.
-    fn tell(&self, event: &Event<'_>) {
+    pub(super) fn tell(&self, event: &Event<'_>) {
         let running = self.running.replace(None);
         self.events.tell(event);
         self.running.set(running);

@@ -29,6 +29,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::nested::CoroutineId;
 use super::remote::{ID_BITS, REMOTE_BIT, Shared};
 use super::waker::Waker;
 use crate::coroutine::{Coroutine, Suspender};
@@ -144,6 +145,8 @@ pub(crate) struct Local {
     pub(crate) foreign: Cell<u32>,
     /// The kill or the frame that was delivered last, by number; `u64::MAX` for none.
     pub(crate) met: Cell<u64>,
+    /// The coroutine on whose stack it stands, if not on its own.
+    pub(crate) innermost: Cell<Option<CoroutineId>>,
     /// Storage of the room `local`.
     pub(crate) locals: RefCell<Option<Box<dyn Any>>>,
     /// Storage of the same room that those inherit who are spawned by this task.
@@ -265,6 +268,7 @@ impl Task {
             shields: Cell::new(0),
             foreign: Cell::new(0),
             met: Cell::new(u64::MAX),
+            innermost: Cell::new(None),
             locals: RefCell::new(None),
             tree: Cell::new(None),
         };
