@@ -58,6 +58,7 @@ mod cancel;
 mod coroutine;
 mod dns;
 pub mod fiber;
+pub mod future;
 pub mod generator;
 mod greenlet;
 pub mod hub;
@@ -82,6 +83,7 @@ mod timer;
 struct Readme;
 
 pub use cancel::{Elapsed, foreign, is_cancellation, shield, with_timeout};
+pub use future::block_on;
 pub use greenlet::{
     Builder, Greenlet, GreenletId, GreenletRef, IWait, JoinError, Link, Scope, ScopedGreenlet,
     Wait, Waitable, current, idle, iwait, joinall, killall, now, run, scope, sleep, sleep_until,

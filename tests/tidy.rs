@@ -30,6 +30,7 @@ const ROOMS: &[&str] = &[
     "local",
     "fiber",
     "sync",
+    "future",
     "threadpool",
     "dns",
     "io",

@@ -40,7 +40,7 @@ pub(crate) use standing::{Standing, add_foreign};
 
 /// The payload of the unwind that ends a killed greenlet.
 struct Killed {
-    _under_way: UnderWay,
+    _under_way: Option<UnderWay>,
 }
 
 /// The payload of the unwind that ends one `with_timeout`, named by its frame.
@@ -282,7 +282,12 @@ pub(crate) fn may_unwind() -> bool {
 
 /// Unwinds as a kill does: for what is to end without its greenlet being killed.
 pub(crate) fn unwind() -> ! {
-    panic::resume_unwind(Box::new(Killed))
+    unwind_as_killed(running().map(TaskPtr::get))
+}
+
+fn unwind_as_killed(task: Option<&Task>) -> ! {
+    let _under_way = task.map(UnderWay::new);
+    panic::resume_unwind(Box::new(Killed { _under_way }))
 }
 
 /// Asks a greenlet, on any hub, to end; returns at once.
@@ -324,9 +329,7 @@ fn deliver(hub: &Hub, task: &Task) -> io::Result<()> {
         hub.yield_now();
     }
     match (may_unwind, due) {
-        (true, KILL) => panic::resume_unwind(Box::new(Killed {
-            _under_way: UnderWay::new(task),
-        })),
+        (true, KILL) => unwind_as_killed(Some(task)),
         (true, frame) => panic::resume_unwind(Box::new(Expired {
             frame,
             _under_way: UnderWay::new(task),
