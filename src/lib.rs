@@ -62,6 +62,7 @@ pub mod future;
 pub mod generator;
 mod greenlet;
 pub mod hub;
+pub mod inspect;
 pub mod io;
 mod local;
 pub mod net;

@@ -103,6 +103,7 @@ where
     } = plan;
     let id = handle.shared.next_id();
     let task = Arc::new(Task::new(Arc::clone(&handle.shared), id, name, spawned_at));
+    with_hub(|hub| hub.map(|hub| hub.note_spawner(&task)));
     let packet = Arc::new(Packet::new());
     let greenlet = Greenlet::new(
         GreenletRef::of_handle(Arc::clone(&task)),

@@ -20,6 +20,7 @@ use crossbeam_queue::SegQueue;
 use once_cell::sync::Lazy;
 
 use super::Hub;
+use super::pulse::Pulse;
 use super::task::Task;
 use crate::poller::Key;
 use crate::sys::epoll::Epoll;
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     ids: AtomicU64,
     /// Handles by which another thread may wake or start something here.
     pub(crate) handles: AtomicUsize,
+    /// What watchdogs look at.
+    pub(super) pulse: Pulse,
     /// Rings of the bell, for statistics.
     pub(crate) rings: AtomicU64,
 }
@@ -89,6 +92,7 @@ impl Shared {
             forks: fork::generation(),
             ids: AtomicU64::new(1),
             handles: AtomicUsize::new(0),
+            pulse: Pulse::new(),
             rings: AtomicU64::new(0),
         }
     }
@@ -160,6 +164,7 @@ impl Shared {
         self.closed.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         self.empty_inbox();
+        self.pulse.rest();
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -26,7 +26,7 @@ use std::fmt;
 use std::panic::Location;
 use std::ptr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::nested::CoroutineId;
@@ -40,8 +40,12 @@ use crate::timer;
 pub struct GreenletId(u64);
 
 impl GreenletId {
-    pub(super) fn new(number: u64) -> GreenletId {
+    pub(crate) fn new(number: u64) -> GreenletId {
         GreenletId(number)
+    }
+
+    pub(crate) fn is_of_same_hub(self, other: GreenletId) -> bool {
+        self.0 >> ID_BITS == other.0 >> ID_BITS
     }
 
     pub(super) fn number(self) -> u64 {
@@ -145,6 +149,8 @@ pub(crate) struct Local {
     pub(crate) foreign: Cell<u32>,
     /// The kill or the frame that was delivered last, by number; `u64::MAX` for none.
     pub(crate) met: Cell<u64>,
+    /// When it was launched, by the hub's clock.
+    pub(crate) born: Cell<u64>,
     /// The coroutine on whose stack it stands, if not on its own.
     pub(crate) innermost: Cell<Option<CoroutineId>>,
     /// Storage of the room `local`.
@@ -229,6 +235,8 @@ pub(crate) struct Task {
     /// Kills and timeouts that unwind its stack now, or were caught and not yet dropped.
     pub(crate) cancellations: AtomicU32,
     local: Local,
+    /// The id of the greenlet that has spawned it; `u64::MAX` for none.
+    pub(crate) spawner: AtomicU64,
     pub(crate) id: u64,
     pub(crate) name: Option<Box<str>>,
     pub(crate) spawned_at: &'static Location<'static>,
@@ -270,6 +278,7 @@ impl Task {
             shields: Cell::new(0),
             foreign: Cell::new(0),
             met: Cell::new(u64::MAX),
+            born: Cell::new(0),
             innermost: Cell::new(None),
             locals: RefCell::new(None),
             tree: Cell::new(None),
@@ -285,6 +294,7 @@ impl Task {
             token: AtomicBool::new(false),
             phase: AtomicU8::new(ALIVE),
             cancellations: AtomicU32::new(0),
+            spawner: AtomicU64::new(u64::MAX),
             exits: Mutex::default(),
         }
     }
