@@ -57,9 +57,13 @@ mod cancel;
 #[allow(unsafe_code, reason = "the switch between stacks")]
 mod coroutine;
 mod dns;
+pub mod fiber;
 pub mod fs;
+pub mod future;
+pub mod generator;
 mod greenlet;
 pub mod hub;
+pub mod inspect;
 pub mod io;
 mod local;
 pub mod net;
@@ -84,6 +88,7 @@ mod timer;
 struct Readme;
 
 pub use cancel::{Elapsed, foreign, is_cancellation, shield, with_timeout};
+pub use future::block_on;
 pub use greenlet::{
     Builder, Deadline, Greenlet, GreenletId, GreenletRef, IWait, IWaitIndexed, JoinError, Link,
     Scope, ScopedGreenlet, Wait, Waitable, current, idle, iwait, joinall, killall, now, run, scope,

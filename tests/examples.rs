@@ -281,3 +281,20 @@ fn cancel_stops_what_it_should_and_where_it_should() {
                     before the start:\n  the greenlet was killed\n";
     assert_eq!(run("cancel", &[]), expected);
 }
+
+#[test]
+fn generator_hands_over_what_is_made() {
+    let mut expected = String::from("--->starting eating baozi...\n").repeat(2);
+    for n in 1..=5 {
+        for eater in ["c1", "c2"] {
+            expected += &format!("[{eater}] is eating baozi {n}\n");
+        }
+        expected += &format!("[producer] is making baozi {n}\n");
+    }
+    assert_eq!(run("generator", &[]), expected);
+}
+
+#[test]
+fn switch_goes_back_and_forth() {
+    assert_eq!(run("switch", &[]), "12\n56\n34\n78\n");
+}

@@ -25,9 +25,12 @@ const ROOMS: &[&str] = &[
     "hub",
     "cancel",
     "greenlet",
+    "generator",
     "sim",
     "local",
+    "fiber",
     "sync",
+    "future",
     "threadpool",
     "dns",
     "io",
@@ -60,6 +63,10 @@ const UNSAFE_ROOMS: &[&str] = &["sys", "stack", "coroutine", "monkey"];
 const UNSAFE_FILES: &[&str] = &[
     // The list of timeouts runs through the stack of the greenlet that is inside of them.
     "src/cancel/frames.rs",
+    // Bodies move to another stack, and leave it only while they stand on it.
+    "src/generator/nested.rs",
+    // A generator borrows what only the function that lends it keeps alive.
+    "src/generator/scoped.rs",
     // A panic payload is `Send`, not `Sync`; an error that people pass on has to be both.
     "src/greenlet/join_error.rs",
     // Closures that borrow move to another stack; the result of a greenlet is put there.

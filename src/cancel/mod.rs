@@ -20,6 +20,7 @@
 
 #[allow(unsafe_code, reason = "the list of frames runs through stacks")]
 mod frames;
+mod standing;
 
 use std::any::Any;
 use std::fmt;
@@ -34,10 +35,11 @@ use crate::hub::waker::wake_task;
 use crate::hub::{Hub, Task, TaskPtr, TaskRef, Why, current_hub, with_hub};
 use crate::sys::{clock, errno, panics};
 use frames::Entered;
+pub(crate) use standing::{Standing, add_foreign};
 
 /// The payload of the unwind that ends a killed greenlet.
 struct Killed {
-    _under_way: UnderWay,
+    _under_way: Option<UnderWay>,
 }
 
 /// The payload of the unwind that ends one `with_timeout`, named by its frame.
@@ -271,6 +273,24 @@ fn running() -> Option<TaskPtr> {
     with_hub(|hub| hub.and_then(Hub::running))
 }
 
+/// Whether whoever runs may be unwound where it stands.
+pub(crate) fn may_unwind() -> bool {
+    match running() {
+        Some(task) => may_be_unwound(task.get()),
+        None => cfg!(panic = "unwind") && !panics::hook_runs(),
+    }
+}
+
+/// Unwinds as a kill does: for what is to end without its greenlet being killed.
+pub(crate) fn unwind() -> ! {
+    unwind_as_killed(running().map(TaskPtr::get))
+}
+
+fn unwind_as_killed(task: Option<&Task>) -> ! {
+    let _under_way = task.map(UnderWay::new);
+    panic::resume_unwind(Box::new(Killed { _under_way }))
+}
+
 /// Asks a greenlet, on any hub, to end; returns at once.
 pub(crate) fn kill(task: &TaskRef) {
     task.killed.store(true, Ordering::Release);
@@ -303,16 +323,14 @@ fn deliver(hub: &Hub, task: &Task) -> io::Result<()> {
     let Some(due) = killed.then_some(KILL).or_else(expired) else {
         return Ok(());
     };
-    let may_unwind = may_unwind(task);
+    let may_unwind = may_be_unwound(task);
     // Whoever swallows it, or can't be unwound, may come again at once, in a loop that never
     // parks any more: so the others run in between.
     if local.met.replace(due) == due || !may_unwind {
         hub.yield_now();
     }
     match (may_unwind, due) {
-        (true, KILL) => panic::resume_unwind(Box::new(Killed {
-            _under_way: UnderWay::new(task),
-        })),
+        (true, KILL) => unwind_as_killed(Some(task)),
         (true, frame) => panic::resume_unwind(Box::new(Expired {
             frame,
             _under_way: UnderWay::new(task),
@@ -322,7 +340,7 @@ fn deliver(hub: &Hub, task: &Task) -> io::Result<()> {
     }
 }
 
-fn may_unwind(task: &Task) -> bool {
+fn may_be_unwound(task: &Task) -> bool {
     cfg!(panic = "unwind") && task.local().foreign.get() == 0 && !panics::hook_runs()
 }
 
@@ -353,7 +371,7 @@ fn park_noted(deadline: Option<u64>) -> io::Result<()> {
 /// As [`park`], for what can't fail: where a kill can't unwind, it waits on.
 #[inline(always)]
 pub(crate) fn park_on(why: Why, deadline: Option<u64>) {
-    let Some(task) = running().filter(|task| !may_unwind(task.get())) else {
+    let Some(task) = running().filter(|task| !may_be_unwound(task.get())) else {
         let delivered = park(why, deadline);
         return debug_assert!(delivered.is_ok(), "what is due has unwound");
     };

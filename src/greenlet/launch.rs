@@ -104,6 +104,7 @@ where
     } = plan;
     let id = handle.shared.next_id();
     let (task, slot) = new_task(&handle.shared, None, id, name, spawned_at);
+    with_hub(|hub| hub.map(|hub| hub.note_spawner(&task)));
     let (promise, packet) = packet::ends(slot);
     let greenlet = Greenlet::new(GreenletRef::of_handle(task.clone()), packet);
     let parcel = Parcel(Some((task, promise)));

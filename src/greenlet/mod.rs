@@ -1,6 +1,7 @@
 //! Greenlets as their users see them.
 
 mod builder;
+mod future;
 #[allow(unsafe_code, reason = "a panic payload is not Sync by itself")]
 mod join_error;
 #[allow(unsafe_code, reason = "closures move to other stacks")]
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 pub use crate::hub::task::GreenletId;
 pub use builder::{Builder, spawn, spawn_later, spawn_local};
+pub use future::JoinFuture;
 pub use join_error::JoinError;
 pub use scope::{Scope, ScopedGreenlet, scope};
 pub use sleep::{idle, now, park, park_timeout, run, sleep, sleep_until, yield_now};

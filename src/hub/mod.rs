@@ -11,6 +11,8 @@
 //! | count greenlets, timers, stacks, switches | [`stats`] |
 //! | see how deep stacks are used | [`stack_census`] |
 //! | be told of each spawn, switch and end | [`subscribe`] |
+//! | prove that something lets the others run | [`assert_switches`] |
+//! | see all hubs of the process, or be told of blocked ones | [`inspect`](crate::inspect) |
 //!
 //! # Examples
 //! A second hub, on an OS thread of its own, runs what it is sent until its root is unparked:
@@ -50,6 +52,7 @@
 //!
 //! Which file first: `task` (states), `turn` (the picture above), then this one.
 
+mod assert;
 mod background;
 #[allow(
     unsafe_code,
@@ -61,6 +64,8 @@ mod current;
 mod events;
 mod handle;
 mod hook;
+pub(crate) mod nested;
+pub(crate) mod pulse;
 pub(crate) mod remote;
 pub(crate) mod sim;
 mod slots;
@@ -83,11 +88,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 
+pub use assert::assert_switches;
 pub(crate) use background::Background;
 pub(crate) use cell::{Slot, TaskRef, new_task};
 pub(crate) use current::{current_hub, run_on_fresh_hub, watch_forks, with_hub};
 pub use events::{Event, Subscription, subscribe};
 pub use handle::{HubHandle, current, dump, stack_census, stats, try_current, wait_idle};
+pub use nested::CoroutineId;
 pub(crate) use remote::{Message, Shared};
 pub use stats::Stats;
 pub(crate) use stuck::Help;
@@ -151,6 +158,8 @@ impl Hub {
         root.local().state.set(State::Running);
         root.set_minimal_id(0);
         let now = world.now();
+        root.local().born.set(now);
+        pulse::enlist(&shared);
         Ok(Rc::new(Hub {
             running: Cell::new(Some(TaskPtr::new(&root))),
             shared,
@@ -165,7 +174,7 @@ impl Hub {
             world,
             now: Cell::new(now),
             turn: turn::Progress::default(),
-            events: events::Events::new(),
+            events: events::Events::new(pulse::are_wanted()),
             counters: stats::Counters::default(),
             frame_ids: Cell::new(0),
             greenlet_ids: Cell::new(0),
@@ -482,6 +491,18 @@ impl Hub {
         self.outwaiters
             .borrow_mut()
             .retain(|other| Some(*other) != task);
+    }
+
+    /// Notes that whoever runs has spawned `task`, unless somebody elsewhere has.
+    pub(crate) fn note_spawner(&self, task: &Task) {
+        if let Some(running) = self.running() {
+            let _ = task.spawner.compare_exchange(
+                u64::MAX,
+                running.get().id,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+        }
     }
 
     /// Number of greenlets that have been launched and have not ended.

@@ -52,6 +52,8 @@ impl Hub {
         let local = task.local();
         task.set_slot(self.tasks.borrow_mut().insert(at));
         local.since.set(self.now());
+        local.born.set(self.now());
+        self.note_spawner(task);
         local.state.set(State::Parked);
         self.counters.spawned.add(1);
         match start_at {

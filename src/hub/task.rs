@@ -27,10 +27,11 @@ use std::fmt;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cell::TaskRef;
+use super::nested::CoroutineId;
 use super::remote::{ID_BITS, REMOTE_BIT, Shared};
 use super::waker::Waker;
 use crate::coroutine::{Coroutine, Suspender};
@@ -41,8 +42,12 @@ use crate::timer;
 pub struct GreenletId(u64);
 
 impl GreenletId {
-    pub(super) fn new(number: u64) -> GreenletId {
+    pub(crate) fn new(number: u64) -> GreenletId {
         GreenletId(number)
+    }
+
+    pub(crate) fn is_of_same_hub(self, other: GreenletId) -> bool {
+        self.0 >> ID_BITS == other.0 >> ID_BITS
     }
 
     pub(super) fn number(self) -> u64 {
@@ -146,6 +151,10 @@ pub(crate) struct Local {
     pub(crate) foreign: Cell<u32>,
     /// The kill or the frame that was delivered last, by number; `u64::MAX` for none.
     pub(crate) met: Cell<u64>,
+    /// When it was launched, by the hub's clock.
+    pub(crate) born: Cell<u64>,
+    /// The coroutine on whose stack it stands, if not on its own.
+    pub(crate) innermost: Cell<Option<CoroutineId>>,
     /// Storage of the room `local`.
     pub(crate) locals: RefCell<Option<Box<dyn Any>>>,
     /// Storage of the same room that those inherit who are spawned by this task.
@@ -169,6 +178,8 @@ impl Local {
             shields: Cell::new(0),
             foreign: Cell::new(0),
             met: Cell::new(u64::MAX),
+            born: Cell::new(0),
+            innermost: Cell::new(None),
             locals: RefCell::new(None),
             tree: Cell::new(None),
         }
@@ -268,6 +279,8 @@ pub(crate) struct Task {
     /// `u32::MAX` until they have one. Written by the hub's OS thread, read by all.
     minimal_id: AtomicU32,
     local: Local,
+    /// The id of the greenlet that has spawned it; `u64::MAX` for none.
+    pub(crate) spawner: AtomicU64,
     pub(crate) id: u64,
     pub(crate) name: Option<Box<str>>,
     pub(crate) spawned_at: &'static Location<'static>,
@@ -310,6 +323,7 @@ impl Task {
             phase: AtomicU8::new(ALIVE),
             cancellations: AtomicU32::new(0),
             detached: AtomicBool::new(false),
+            spawner: AtomicU64::new(u64::MAX),
             exits: Mutex::default(),
             refs: AtomicUsize::new(1),
             housed: AtomicBool::new(false),
@@ -343,6 +357,7 @@ impl Task {
         self.killed = AtomicBool::new(false);
         self.token = AtomicBool::new(false);
         self.cancellations = AtomicU32::new(0);
+        self.spawner = AtomicU64::new(u64::MAX);
         self.phase = AtomicU8::new(ALIVE);
         self.detached = AtomicBool::new(false);
         self.refs = AtomicUsize::new(1);

@@ -236,6 +236,9 @@ impl Hub {
         self.trim_stacks(timeout);
         if self.shared.fall_asleep() {
             self.counters.sleeps.add(1);
+            if self.events.are_heard() {
+                self.shared.pulse.rest();
+            }
             self.collect(timeout);
             self.shared.wake_up();
         }

@@ -1,11 +1,14 @@
 //! A value that is to come.
 
 use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::waiting::{self, Home, Subscribed};
-use super::waitlist::{Notice, WaitList};
+use super::waitlist::{Key, Notice, WaitList};
 use crate::cancel;
 use crate::greenlet::{Greenlet, JoinError, Ready, Subscribe, Subscription, Waitable};
 
@@ -244,6 +247,74 @@ impl<T: Send + Sync + 'static> AsyncResult<Result<T, JoinError>> {
         let result = Arc::new(AsyncResult::new());
         result.follow(greenlet);
         result
+    }
+}
+
+/// Its value, shared, as a future: `(&result).await`.
+impl<'a, T> IntoFuture for &'a AsyncResult<T> {
+    type Output = Arc<T>;
+    type IntoFuture = ResultFuture<'a, T>;
+
+    fn into_future(self) -> ResultFuture<'a, T> {
+        ResultFuture {
+            result: self,
+            key: None,
+        }
+    }
+}
+
+/// The value of an [`AsyncResult`] that is to come, to be awaited: by `.await` on a reference to
+/// that, on whatever executor, on whatever thread.
+///
+/// # Examples
+/// ```
+/// use greenroom::sync::{Arc, AsyncResult};
+/// let answer = Arc::new(AsyncResult::new());
+/// let theirs = Arc::clone(&answer);
+/// greenroom::spawn(move || theirs.set(42));
+/// assert_eq!(greenroom::block_on(async { *(&*answer).await }), 42);
+/// ```
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct ResultFuture<'a, T> {
+    result: &'a AsyncResult<T>,
+    /// Its place among those who wait.
+    key: Option<Key>,
+}
+
+impl<T> Future for ResultFuture<'_, T> {
+    type Output = Arc<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Arc<T>> {
+        let notice = Notice::Poll(context.waker().clone());
+        let mut state = self.result.lock();
+        // The waker may be another one now. Its place among those who wait does not matter, since
+        // all are told at once.
+        let former = self.key.take().map(|key| state.waiters.take(key));
+        let polled = match &state.value {
+            Some(value) => Poll::Ready(Arc::clone(value)),
+            None => {
+                self.key = Some(state.waiters.push((), notice));
+                Poll::Pending
+            }
+        };
+        drop(state);
+        drop(former);
+        polled
+    }
+}
+
+impl<T> Drop for ResultFuture<'_, T> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            let left = self.result.lock().waiters.take(key);
+            drop(left);
+        }
+    }
+}
+
+impl<T> fmt::Debug for ResultFuture<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResultFuture").finish_non_exhaustive()
     }
 }
 

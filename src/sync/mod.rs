@@ -94,7 +94,7 @@ mod steps;
 pub(crate) mod waiting;
 pub(crate) mod waitlist;
 
-pub use async_result::AsyncResult;
+pub use async_result::{AsyncResult, ResultFuture};
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
 pub use event::Event;

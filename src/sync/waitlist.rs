@@ -34,6 +34,8 @@ pub(crate) enum Notice {
     Wake(Waker),
     /// It waits for this among others.
     Ready(Ready),
+    /// It is a future that is to be polled again.
+    Poll(std::task::Waker),
 }
 
 impl Notice {
@@ -48,6 +50,7 @@ impl Notice {
         match self {
             Notice::Wake(waker) => steps::wake(&waker),
             Notice::Ready(ready) => ready.call(),
+            Notice::Poll(waker) => waker.wake(),
         }
     }
 }
@@ -220,11 +223,19 @@ impl<P> WaitList<P> {
     /// Takes a waiter out, wherever it stands.
     #[inline]
     pub(crate) fn remove(&mut self, key: Key) -> Left<P> {
+        self.take(key).0
+    }
+
+    /// As [`remove`](WaitList::remove), with its notice if it has not been granted anything: for
+    /// one that is user code, and to be dropped when no lock is held any more.
+    pub(crate) fn take(&mut self, key: Key) -> (Left<P>, Option<Notice>) {
         let index = key.0;
         let before = std::mem::replace(&mut self.node_mut(index).state, State::Free);
+        let mut untold = None;
         let granted = match before {
-            State::Waiting(_) => {
+            State::Waiting(notice) => {
                 self.unlink(index);
+                untold = Some(notice);
                 false
             }
             State::Granted { woken } => {
@@ -243,7 +254,7 @@ impl<P> WaitList<P> {
             self.nodes = Vec::new();
             self.free = NONE;
         }
-        Left { granted, payload }
+        (Left { granted, payload }, untold)
     }
 
     #[inline]

@@ -63,6 +63,27 @@ pub(crate) fn put(taken: Taken) {
     }
 }
 
+/// How many panics are under way on this OS thread, if that can be found out.
+pub(crate) fn depth() -> Option<usize> {
+    if !thread::panicking() {
+        return Some(0);
+    }
+    let taken = take()?;
+    let depth = taken.0;
+    put(taken);
+    Some(depth)
+}
+
+/// Declares that `depth` panics are under way: the others belong to a stack that is given up.
+/// False when that can't be done.
+pub(crate) fn give_up_all_but(depth: usize) -> bool {
+    let taken = take();
+    if taken.is_some() {
+        put(Taken(depth));
+    }
+    taken.is_some()
+}
+
 /// Runs the panic hook's own code; parks inside it know by this that they must not switch.
 pub(crate) fn in_hook<T>(hook: impl FnOnce() -> T) -> T {
     IN_HOOK.set(true);
