@@ -24,7 +24,7 @@ pub use scope::{Scope, ScopedGreenlet, scope};
 pub use sleep::{idle, now, park, park_timeout, run, sleep, sleep_until, yield_now};
 pub use wait::{IWait, Wait, Waitable, iwait, joinall, killall, wait};
 
-pub(crate) use sleep::run_in;
+pub(crate) use sleep::{run_in, try_run};
 
 use crate::cancel;
 use crate::hub::waker::{Waker, wake_task};

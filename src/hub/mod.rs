@@ -57,7 +57,7 @@ mod handle;
 mod hook;
 pub(crate) mod remote;
 pub(crate) mod sim;
-mod slots;
+pub(crate) mod slots;
 mod stats;
 mod stuck;
 #[allow(unsafe_code, reason = "switches between stacks")]

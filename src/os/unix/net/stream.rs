@@ -45,7 +45,7 @@ pub struct UnixStream {
 fd_traits!(UnixStream, std::os::unix::net::UnixStream);
 
 impl UnixStream {
-    pub(super) fn from_source(source: Source) -> UnixStream {
+    pub(crate) fn from_source(source: Source) -> UnixStream {
         UnixStream { source }
     }
 
