@@ -68,6 +68,7 @@ pub mod server;
 pub mod sim;
 #[allow(unsafe_code, reason = "maps, guards and signal handlers")]
 mod stack;
+pub mod sync;
 #[allow(unsafe_code, reason = "the door to the kernel")]
 mod sys;
 pub mod thread;

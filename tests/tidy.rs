@@ -74,6 +74,12 @@ const UNSAFE_FILES: &[&str] = &[
     "src/hub/switch.rs",
     // The task cell is shared between the hub, its handles and its waiters without a lock.
     "src/hub/task.rs",
+    // The value in a mutex is changed through a shared reference, by whoever has the lock.
+    "src/sync/mutex.rs",
+    // As in a mutex, except that its value need not be Sync, nor is it changed.
+    "src/sync/rlock.rs",
+    // As in a mutex.
+    "src/sync/rwlock.rs",
 ];
 
 /// Macros that stand for unfinished work.

@@ -37,11 +37,36 @@ use crate::sys::{clock, errno, panics};
 use frames::Entered;
 
 /// The payload of the unwind that ends a killed greenlet.
-struct Killed;
+struct Killed {
+    _under_way: UnderWay,
+}
 
 /// The payload of the unwind that ends one `with_timeout`, named by its frame.
 struct Expired {
     frame: u64,
+    _under_way: UnderWay,
+}
+
+/// Part of a payload: counts as long as the payload has not been caught and dropped.
+struct UnderWay(Arc<Task>);
+
+impl UnderWay {
+    fn new(task: &Task) -> UnderWay {
+        task.cancellations.fetch_add(1, Ordering::Relaxed);
+        UnderWay(TaskPtr::new(task).to_arc())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.cancellations.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// For a destructor that runs in an unwind: is it that of a kill or a timeout, and no panic?
+#[cold]
+pub(crate) fn is_under_way() -> bool {
+    running().is_some_and(|task| task.get().cancellations.load(Ordering::Relaxed) > 0)
 }
 
 /// Whether a panic payload is a kill or a timeout on its way, and not a panic.
@@ -286,8 +311,13 @@ fn deliver(hub: &Hub, task: &Task) -> io::Result<()> {
         hub.yield_now();
     }
     match (may_unwind, due) {
-        (true, KILL) => panic::resume_unwind(Box::new(Killed)),
-        (true, frame) => panic::resume_unwind(Box::new(Expired { frame })),
+        (true, KILL) => panic::resume_unwind(Box::new(Killed {
+            _under_way: UnderWay::new(task),
+        })),
+        (true, frame) => panic::resume_unwind(Box::new(Expired {
+            frame,
+            _under_way: UnderWay::new(task),
+        })),
         (false, KILL) => Err(io::Error::from_raw_os_error(errno::ECANCELED)),
         (false, _) => Err(io::Error::from_raw_os_error(errno::ETIMEDOUT)),
     }

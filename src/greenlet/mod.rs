@@ -25,6 +25,8 @@ pub use sleep::{idle, now, park, park_timeout, run, sleep, sleep_until, yield_no
 pub use wait::{IWait, Wait, Waitable, iwait, joinall, killall, wait};
 
 pub(crate) use sleep::{run_in, try_run};
+pub(crate) use wait::Ready;
+pub(crate) use wait::sealed::{Subscribe, Subscription};
 
 use crate::cancel;
 use crate::hub::waker::{Waker, wake_task};

@@ -64,7 +64,8 @@ pub fn killall<'a, T: 'a>(
 }
 
 /// What can be waited for with [`wait`] and [`iwait`]: greenlets, by any of their handles, whose
-/// end it is that is waited for. Only this crate implements it.
+/// end it is that is waited for; events, results and semaphores of the module
+/// [`sync`](crate::sync), of which nothing is taken. Only this crate implements it.
 ///
 /// # Examples
 /// ```
@@ -88,7 +89,7 @@ pub(crate) mod sealed {
     pub trait Subscribe {
         /// Has `ready` called, once, when this is ready; at once if it is. What is returned
         /// takes that back when dropped.
-        fn subscribe(&self, ready: Ready) -> Option<Box<dyn Subscription>>;
+        fn subscribe<'a>(&'a self, ready: Ready) -> Option<Box<dyn Subscription + 'a>>;
     }
 }
 
@@ -99,7 +100,7 @@ pub struct Ready {
 }
 
 impl Ready {
-    fn call(self) {
+    pub(crate) fn call(self) {
         let mut state = self.arrivals.lock();
         state.queue.push_back(self.index);
         let waiter = state.waiter.take();
@@ -159,7 +160,10 @@ impl Drop for AtExit {
     }
 }
 
-fn subscribe_to_end(task: &Arc<Task>, ready: Ready) -> Option<Box<dyn sealed::Subscription>> {
+fn subscribe_to_end(
+    task: &Arc<Task>,
+    ready: Ready,
+) -> Option<Box<dyn sealed::Subscription + 'static>> {
     match task.at_exit(Exit::Call(Box::new(|| ready.call()))) {
         Ok(id) => {
             let _help = Help::expect_from(task);
@@ -178,7 +182,7 @@ fn subscribe_to_end(task: &Arc<Task>, ready: Ready) -> Option<Box<dyn sealed::Su
 }
 
 impl<T> sealed::Subscribe for Greenlet<T> {
-    fn subscribe(&self, ready: Ready) -> Option<Box<dyn sealed::Subscription>> {
+    fn subscribe<'a>(&'a self, ready: Ready) -> Option<Box<dyn sealed::Subscription + 'a>> {
         subscribe_to_end(&self.thread.task, ready)
     }
 }
@@ -186,7 +190,7 @@ impl<T> sealed::Subscribe for Greenlet<T> {
 impl<T> Waitable for Greenlet<T> {}
 
 impl<T> sealed::Subscribe for ScopedGreenlet<'_, T> {
-    fn subscribe(&self, ready: Ready) -> Option<Box<dyn sealed::Subscription>> {
+    fn subscribe<'a>(&'a self, ready: Ready) -> Option<Box<dyn sealed::Subscription + 'a>> {
         subscribe_to_end(&self.thread().task, ready)
     }
 }
@@ -194,7 +198,7 @@ impl<T> sealed::Subscribe for ScopedGreenlet<'_, T> {
 impl<T> Waitable for ScopedGreenlet<'_, T> {}
 
 impl sealed::Subscribe for GreenletRef {
-    fn subscribe(&self, ready: Ready) -> Option<Box<dyn sealed::Subscription>> {
+    fn subscribe<'a>(&'a self, ready: Ready) -> Option<Box<dyn sealed::Subscription + 'a>> {
         subscribe_to_end(&self.task, ready)
     }
 }
@@ -249,12 +253,12 @@ pub struct IWait<'a, W: ?Sized> {
     left: usize,
     limit: Option<Duration>,
     deadline: Option<u64>,
-    begun: Option<Begun>,
+    begun: Option<Begun<'a>>,
 }
 
-struct Begun {
+struct Begun<'a> {
     arrivals: Arc<Arrivals>,
-    _subscriptions: Vec<Option<Box<dyn sealed::Subscription>>>,
+    _subscriptions: Vec<Option<Box<dyn sealed::Subscription + 'a>>>,
 }
 
 impl<'a, W: Waitable + ?Sized> IWait<'a, W> {

@@ -114,6 +114,8 @@ pub(crate) struct Hub {
     greenlet_ids: Cell<u64>,
     /// Parked tasks that something outside this hub will wake, which nothing here shows.
     pub(crate) helped: Rc<Cell<usize>>,
+    /// Waits for what other OS threads may have as well, if there are any.
+    pub(crate) perhaps_helped: Rc<Cell<usize>>,
     /// When this hub last saw that there are other OS threads.
     company_seen_at: Cell<u64>,
     /// Who waits for the end of all others.
@@ -156,6 +158,7 @@ impl Hub {
             frame_ids: Cell::new(0),
             greenlet_ids: Cell::new(0),
             helped: Rc::default(),
+            perhaps_helped: Rc::default(),
             company_seen_at: Cell::new(0),
             outwaiters: RefCell::default(),
             stuck: RefCell::default(),

@@ -223,6 +223,8 @@ pub(crate) struct Task {
     /// The token of `unpark`.
     pub(crate) token: AtomicBool,
     phase: AtomicU8,
+    /// Kills and timeouts that unwind its stack now, or were caught and not yet dropped.
+    pub(crate) cancellations: AtomicU32,
     local: Local,
     pub(crate) id: u64,
     pub(crate) name: Option<Box<str>>,
@@ -278,6 +280,7 @@ impl Task {
             killed: AtomicBool::new(false),
             token: AtomicBool::new(false),
             phase: AtomicU8::new(ALIVE),
+            cancellations: AtomicU32::new(0),
             exits: Mutex::default(),
         }
     }

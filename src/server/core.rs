@@ -54,7 +54,7 @@ pub(super) struct Core<K: Kind> {
     pub(super) settings: Settings,
     /// The address, as logs have it.
     pub(super) place: String,
-    pub(super) limit: Option<Arc<Limit>>,
+    pub(super) limit: Option<Limit>,
     handler: Mutex<Arc<Serve<K::Guest>>>,
     /// Acceptors of another epoch than this are to go. Odd while there are to be some. Changed
     /// under the lock only.
