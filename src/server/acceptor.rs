@@ -101,6 +101,11 @@ pub(super) fn accept_all<K: Kind>(mut post: Post<K>, door: Arc<Door<K::Endpoint>
     let backoff = Backoff::default();
     let mut room = vec![0; K::room(&core)];
     let mut kept = None;
+    let row_max = match core.settings.shares_socket() {
+        // Who takes many at a time leaves none for hubs that are idle.
+        true => 1,
+        false => core.settings.accepts_max,
+    };
     let mut row = 0;
     while post.is_current() {
         let mut full = false;
@@ -114,7 +119,7 @@ pub(super) fn accept_all<K: Kind>(mut post: Post<K>, door: Arc<Door<K::Endpoint>
                 let ticket = Ticket::new(&core, place);
                 let spawned = hand_over(&post, ticket, guest);
                 row += 1;
-                if row >= core.settings.accepts_max {
+                if row >= row_max {
                     row = 0;
                     yield_now();
                 }

@@ -116,6 +116,11 @@ impl Settings {
         self.backlog.unwrap_or(BACKLOG_MAX)
     }
 
+    /// Whether several hubs take from one socket.
+    pub(super) fn shares_socket(&self) -> bool {
+        self.hubs.is_some_and(|hubs| hubs > 1) && !self.options.reuse_port
+    }
+
     /// # Errors
     /// InvalidInput, naming what makes no sense.
     pub(super) fn check(&self, is_ready: bool) -> io::Result<()> {
@@ -196,8 +201,8 @@ macro_rules! common_settings {
         /// Serves on `count` OS threads (at most 1,024) made for it, each with a hub of its own;
         /// without this, on the hub of whoever starts the server.
         ///
-        /// All take from one socket, so whichever is idle serves the next guest. With
-        /// [`reuse_port`](Self::reuse_port) each has its own.
+        /// All take from one socket, one guest after the other, so whichever is idle serves the
+        /// next. With [`reuse_port`](Self::reuse_port) each has its own.
         pub fn hubs(mut self, count: usize) -> Self {
             self.settings.hubs = Some(count);
             self
