@@ -74,6 +74,8 @@ mod sys;
 pub mod thread;
 mod threadpool;
 mod timer;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 /// The Rust in the README, as tests.
 #[cfg(doctest)]

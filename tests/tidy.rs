@@ -34,6 +34,7 @@ const ROOMS: &[&str] = &[
     "net",
     "os",
     "thread",
+    "tls",
     "fs",
     "process",
     "signal",

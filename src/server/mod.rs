@@ -38,8 +38,12 @@ mod lane;
 mod limit;
 mod settings;
 mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 mod upgrade;
 
+#[cfg(feature = "tls")]
+pub use self::tls::Tls;
 pub use datagram::{DatagramBuilder, DatagramServer, IntoDatagramSocket};
 pub use endpoint::{DatagramSocket, Listener};
 pub use handle::{ServerHandle, Stats};

@@ -49,6 +49,11 @@ impl UnixStream {
         UnixStream { source }
     }
 
+    #[cfg(feature = "tls")]
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
+    }
+
     fn adopt(fd: OwnedFd) -> UnixStream {
         UnixStream::from_source(adopt(fd))
     }
