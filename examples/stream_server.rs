@@ -5,8 +5,8 @@
 //! nc 127.0.0.1 7777
 //! ```
 //!
-//! What `echo_server` does by hand is done for us: accepting, a greenlet for each connection, errors
-//! told and got over, an end with a deadline.
+//! What `echo_server` does by hand is done for us: accepting, a greenlet for each connection,
+//! errors told and got over, an end with a deadline.
 
 use std::io::{self, Read, Write};
 

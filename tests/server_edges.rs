@@ -207,10 +207,8 @@ fn a_socket_that_becomes_useless_ends_the_server_with_the_error() {
     server.start().unwrap();
     sleep(ms(1));
     // SAFETY: an open socket, and no pointers.
-    assert_eq!(
-        unsafe { libc::shutdown(duplicate.as_raw_fd(), libc::SHUT_RDWR) },
-        0
-    );
+    let shut = unsafe { libc::shutdown(duplicate.as_raw_fd(), libc::SHUT_RDWR) };
+    assert_eq!(shut, 0);
     let error = server.serve_forever().unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
     assert!(server.closed());

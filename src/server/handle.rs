@@ -70,7 +70,9 @@ impl<K: Kind> Control for Core<K> {
 ///
 /// static SERVER: OnceLock<greenroom::server::ServerHandle> = OnceLock::new();
 ///
-/// let server = StreamServer::bind("127.0.0.1:0", |_, _| SERVER.get().unwrap().stop(None))?;
+/// let server = StreamServer::bind("127.0.0.1:0", |_, _| {
+///     SERVER.get().unwrap().stop(None);
+/// })?;
 /// SERVER.set(server.handle()).unwrap();
 /// let address = server.address();
 /// greenroom::spawn(move || TcpStream::connect(address));

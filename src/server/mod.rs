@@ -17,7 +17,8 @@
 //! | to | there is |
 //! |---|---|
 //! | serve TCP | [`StreamServer::bind`], with choices [`StreamServer::builder`] |
-//! | serve a Unix path, or a listener that is there | [`StreamServer::builder_at`], [`StreamServer::builder_of`] |
+//! | serve at a Unix path | [`StreamServer::builder_at`] |
+//! | serve with a listener that listens already | [`StreamServer::builder_of`] |
 //! | serve datagrams | [`DatagramServer`] |
 //! | limit the number of guests | [`Spawn::Pool`] |
 //! | use more cores | [`StreamBuilder::hubs`] |

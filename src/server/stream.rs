@@ -15,7 +15,7 @@ use super::handler::Outcome;
 use super::lane;
 use super::settings::{Settings, common_settings};
 use super::upgrade::{Plain, Upgrade};
-use crate::net::{TcpListener, ToSocketAddrs};
+use crate::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use crate::os::unix::net::UnixListener;
 
 /// Serves connections, TCP or Unix, each in a greenlet of its own unless told otherwise.
@@ -100,7 +100,7 @@ impl StreamServer {
     /// Only for the lookup of a host name.
     pub fn bind<R: Outcome>(
         addr: impl ToSocketAddrs,
-        handler: impl Fn(crate::net::TcpStream, crate::net::SocketAddr) -> R + Send + Sync + 'static,
+        handler: impl Fn(TcpStream, SocketAddr) -> R + Send + Sync + 'static,
     ) -> io::Result<StreamServer> {
         StreamServer::builder(addr).bind(handler)
     }
