@@ -71,6 +71,7 @@ pub mod os;
 mod poller;
 pub mod process;
 pub mod select;
+pub mod server;
 pub mod signal;
 pub mod sim;
 #[allow(unsafe_code, reason = "maps, guards and signal handlers")]
@@ -81,6 +82,8 @@ mod sys;
 pub mod thread;
 pub mod threadpool;
 mod timer;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 /// The Rust in the README, as tests.
 #[cfg(doctest)]

@@ -298,3 +298,36 @@ fn generator_hands_over_what_is_made() {
 fn switch_goes_back_and_forth() {
     assert_eq!(run("switch", &[]), "12\n56\n34\n78\n");
 }
+
+#[test]
+fn stream_server_sends_back_what_it_gets_on_one_hub_or_several() {
+    let variants: [&[&str]; 4] = [
+        &["0"],
+        &["0", "--pool", "1"],
+        &["0", "--hubs", "2"],
+        &["0", "--hubs", "2", "--reuse-port"],
+    ];
+    for args in variants {
+        let mut command = Command::new(example("stream_server"));
+        let (_server, _output, address) = Running::server(command.args(args));
+        for word in ["one", "two"] {
+            let mut stream = connect(&address);
+            stream.write_all(word.as_bytes()).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            let mut back = String::new();
+            stream.read_to_string(&mut back).unwrap();
+            assert_eq!(back, word);
+        }
+    }
+}
+
+#[test]
+fn udp_client_gets_the_answer_of_udp_server() {
+    let mut command = Command::new(example("udp_server"));
+    let (_server, mut output, address) = Running::server(command.arg("0"));
+    let answer = run("udp_client", &[&address, "hello"]);
+    assert_eq!(answer, "Received 5 bytes\n");
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert!(line.ends_with(": hello\n"), "{line}");
+}

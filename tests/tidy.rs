@@ -36,6 +36,7 @@ const ROOMS: &[&str] = &[
     "io",
     "net",
     "thread",
+    "tls",
     "fs",
     "process",
     "os",

@@ -68,7 +68,7 @@ pub(crate) mod nested;
 pub(crate) mod pulse;
 pub(crate) mod remote;
 pub(crate) mod sim;
-mod slots;
+pub(crate) mod slots;
 mod stats;
 mod stuck;
 #[allow(unsafe_code, reason = "switches between stacks")]

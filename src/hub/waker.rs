@@ -3,7 +3,7 @@
 use std::thread::{self, Thread};
 
 use super::cell::TaskRef;
-use super::{Message, with_hub};
+use super::{Message, TaskPtr, with_hub};
 
 /// Wakes one waiter: a greenlet on any hub, or a plain OS thread.
 #[derive(Clone, Debug)]
@@ -18,6 +18,15 @@ impl Waker {
     pub(crate) fn current() -> Waker {
         let green = with_hub(|hub| hub.and_then(|hub| hub.running()).map(|task| task.counted()));
         green.map_or_else(|| Waker::Native(thread::current()), Waker::Green)
+    }
+
+    /// Do both wake the same one?
+    pub(crate) fn is_for_same(&self, other: &Waker) -> bool {
+        match (self, other) {
+            (Waker::Green(one), Waker::Green(other)) => TaskPtr::new(one) == TaskPtr::new(other),
+            (Waker::Native(one), Waker::Native(other)) => one.id() == other.id(),
+            _ => false,
+        }
     }
 
     /// Makes a parked waiter look again; nothing when it is not parked, or long done.

@@ -12,7 +12,6 @@
 use super::brief::Held;
 use super::order::Order;
 use super::store::{Patience, Refusal, State, Store};
-use crate::hub::TaskPtr;
 use crate::hub::waker::Waker;
 use crate::sync::waiting::{self, Home};
 use crate::sync::waitlist::{Notice, WaitList};
@@ -59,7 +58,7 @@ impl<'a, O: Order> Promise<'a, O> {
                 std::mem::forget(self);
                 return Ok(state);
             };
-            if is_me(&hand.by) {
+            if hand.by.is_for_same(&Waker::current()) {
                 drop(state);
                 panic!("a queue was asked for an item from within its own `peek` or `Ord`");
             }
@@ -93,14 +92,6 @@ impl<O: Order> Drop for Promise<'_, O> {
         let mut state = self.0.lock();
         state.give_promise_back();
         self.0.settle(state);
-    }
-}
-
-fn is_me(other: &Waker) -> bool {
-    match (other, &Waker::current()) {
-        (Waker::Green(one), Waker::Green(other)) => TaskPtr::new(one) == TaskPtr::new(other),
-        (Waker::Native(one), Waker::Native(other)) => one.id() == other.id(),
-        _ => false,
     }
 }
 
