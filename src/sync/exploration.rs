@@ -109,7 +109,7 @@ impl Room {
 }
 
 fn use_mutex((mutex, room): &(RawMutex, Room), deadline: fn() -> Option<u64>) {
-    if mutex.lock(deadline) {
+    if mutex.lock("", deadline) {
         let inside = room.enter(Access::Write);
         step();
         drop(inside);
@@ -118,7 +118,7 @@ fn use_mutex((mutex, room): &(RawMutex, Room), deadline: fn() -> Option<u64>) {
 }
 
 fn mutex() -> Rc<(RawMutex, Room)> {
-    Rc::new((RawMutex::new("a mutex"), Room::default()))
+    Rc::new((RawMutex::new(), Room::default()))
 }
 
 // Caught: `unlock` that stores FREE instead of comparing; `lock_slowly` that does not look again.
@@ -137,12 +137,12 @@ fn a_mutex_outlives_a_kill_of_one_who_waits_for_it() {
     explore(3, || {
         let shared = mutex();
         let victim = thread(&shared, |shared| {
-            shared.0.lock(never);
+            shared.0.lock("", never);
             // From here on there is no park.
             shared.0.unlock();
         });
         let other = thread(&shared, |shared| {
-            shared.0.lock(never);
+            shared.0.lock("", never);
             step();
             shared.0.unlock();
         });
