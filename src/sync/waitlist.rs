@@ -75,13 +75,15 @@ pub(crate) struct WaitList<P = ()> {
     first: u32,
     last: u32,
     free: u32,
-    /// Those who wait.
-    waiting: usize,
+    /// Those who wait. Counts are as short as indices, since there is a list in every lock.
+    waiting: u32,
     /// Those who have been granted something and woken, and have not taken it yet.
-    woken: usize,
+    woken: u32,
     /// Nodes that are not free.
-    used: usize,
+    used: u32,
 }
+
+const _: () = assert!(size_of::<WaitList>() <= 48);
 
 #[derive(Debug)]
 struct Node<P> {
@@ -124,12 +126,12 @@ impl<P> WaitList<P> {
 
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
-        self.waiting
+        self.waiting as usize
     }
 
     /// How many have been woken with a grant that they have not taken yet.
     pub(crate) fn woken(&self) -> usize {
-        self.woken
+        self.woken as usize
     }
 
     /// Puts a waiter behind all others.
@@ -193,7 +195,7 @@ impl<P> WaitList<P> {
 
     /// Grants all, and returns their notices in the order of their arrival.
     pub(crate) fn grant_all(&mut self) -> Vec<Notice> {
-        let mut notices = Vec::with_capacity(self.waiting);
+        let mut notices = Vec::with_capacity(self.len());
         while let Some(notice) = self.grant_first() {
             notices.push(notice);
         }
@@ -239,7 +241,7 @@ impl<P> WaitList<P> {
                 false
             }
             State::Granted { woken } => {
-                self.woken -= usize::from(woken);
+                self.woken -= u32::from(woken);
                 true
             }
             State::Free => unreachable!("a key is good for one removal"),
