@@ -136,7 +136,7 @@ where
 {
     let _bound = bounded();
     let stubborn = spawn(move || {
-        let swallowed = panic::catch_unwind(|| greenroom::thread::park());
+        let swallowed = panic::catch_unwind(greenroom::thread::park);
         assert!(swallowed.is_err());
         wait();
     });
@@ -204,7 +204,9 @@ fn a_put_from_within_the_hub_wakes_a_getter() {
     let mut once = Some("from the hub");
     let subscription = hub::subscribe(move |event| {
         if let hub::Event::Finished { .. } = event {
-            once.take().map(|item| inside.try_put(item).unwrap());
+            once.take()
+                .into_iter()
+                .for_each(|item| inside.try_put(item).unwrap());
         }
     });
     spawn(|| ()).join().unwrap();
