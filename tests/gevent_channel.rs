@@ -146,7 +146,7 @@ fn who_gives_up_leaves_nothing_behind() {
 /// the others have had their turn, and `meanwhile` with them.
 fn unwound_after(wait: impl Fn() + Send + 'static, meanwhile: impl FnOnce()) {
     let stubborn = spawn(move || {
-        let swallowed = panic::catch_unwind(|| greenroom::thread::park());
+        let swallowed = panic::catch_unwind(greenroom::thread::park);
         assert!(swallowed.is_err());
         wait();
     });
@@ -191,7 +191,7 @@ fn an_item_that_a_getter_was_woken_for_is_had_though_its_putter_is_killed() {
     };
     yield_now();
     let putter = spawn(move || {
-        let swallowed = panic::catch_unwind(|| greenroom::thread::park());
+        let swallowed = panic::catch_unwind(greenroom::thread::park);
         assert!(swallowed.is_err());
         theirs.put(1)
     });

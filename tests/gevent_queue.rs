@@ -123,34 +123,47 @@ fn the_item_stays_if_all_who_wanted_it_are_gone() {
     assert_eq!(queue.try_get(), Ok("orphan"));
 }
 
-/// Runs `wait` in a greenlet that has swallowed a kill: it meets the kill again in there, after
-/// the others have had their turn; by then `meanwhile` has given it what it waits for.
-fn unwound_after_its_wake(wait: impl Fn() + Send + 'static, meanwhile: impl FnOnce()) {
+/// Has `wait` run in a greenlet that has swallowed a kill: it meets the kill again in there, after
+/// the others have had their turn. First `next` gets into the line behind it, then `meanwhile`
+/// gives it what it waits for.
+fn unwound_after_its_wake<T>(
+    wait: impl Fn() + Send + 'static,
+    next: impl FnOnce() -> T + Send + 'static,
+    meanwhile: impl FnOnce(),
+) -> T
+where
+    T: Send + 'static,
+{
+    let _bound = bounded();
     let stubborn = spawn(move || {
-        let swallowed = panic::catch_unwind(|| greenroom::thread::park());
+        let swallowed = panic::catch_unwind(greenroom::thread::park);
         assert!(swallowed.is_err());
         wait();
     });
     yield_now();
     stubborn.kill();
+    let next = spawn(next);
     yield_now();
     meanwhile();
     assert!(stubborn.join().unwrap_err().is_killed());
+    next.join().unwrap()
 }
 
 // 69: a getter that is killed between its wake and its run
 #[test]
 fn what_a_getter_was_woken_for_goes_to_the_next_if_it_is_killed() {
     let (queue, theirs) = shared(Queue::new());
+    let behind = Arc::clone(&queue);
     let get = move || assert!(theirs.get().is_err());
-    let mut next = None;
-    unwound_after_its_wake(get, || {
-        queue.put(1).unwrap();
-        assert_eq!(queue.try_get(), Err(TryGetError::Empty), "it is promised");
-        let theirs = Arc::clone(&queue);
-        next = Some(spawn(move || theirs.get()));
-    });
-    assert_eq!(next.unwrap().join().unwrap(), Ok(1));
+    let got = unwound_after_its_wake(
+        get,
+        move || behind.get(),
+        || {
+            queue.put(1).unwrap();
+            assert_eq!(queue.try_get(), Err(TryGetError::Empty), "it is promised");
+        },
+    );
+    assert_eq!((got, queue.len()), (Ok(1), 0));
 }
 
 // 69, for the other side: a putter that is killed has put nothing
@@ -158,15 +171,18 @@ fn what_a_getter_was_woken_for_goes_to_the_next_if_it_is_killed() {
 fn the_room_that_a_putter_was_woken_for_goes_to_the_next_if_it_is_killed() {
     let (queue, theirs) = shared(Queue::bounded(1));
     queue.put("first").unwrap();
+    let behind = Arc::clone(&queue);
     let put = move || assert!(theirs.put("killed").is_err());
-    let mut next = None;
-    unwound_after_its_wake(put, || {
-        assert_eq!(queue.get(), Ok("first"));
-        assert_eq!(queue.try_put("barges"), Err(TryPutError::Full("barges")));
-        let theirs = Arc::clone(&queue);
-        next = Some(spawn(move || theirs.put("second")));
-    });
-    next.unwrap().join().unwrap().unwrap();
+    let done = unwound_after_its_wake(
+        put,
+        move || behind.put("second"),
+        || {
+            assert_eq!(queue.get(), Ok("first"));
+            let barging = queue.try_put("barges");
+            assert_eq!(barging, Err(TryPutError::Full("barges")));
+        },
+    );
+    assert_eq!(done, Ok(()));
     assert!(queue.try_iter().eq(["second"]));
 }
 
@@ -188,7 +204,9 @@ fn a_put_from_within_the_hub_wakes_a_getter() {
     let mut once = Some("from the hub");
     let subscription = hub::subscribe(move |event| {
         if let hub::Event::Finished { .. } = event {
-            once.take().map(|item| inside.try_put(item).unwrap());
+            once.take()
+                .into_iter()
+                .for_each(|item| inside.try_put(item).unwrap());
         }
     });
     spawn(|| ()).join().unwrap();

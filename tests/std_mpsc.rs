@@ -12,17 +12,14 @@ use std::error::Error;
 use std::sync::Arc;
 use std::thread;
 
-/// Channels of all kinds, with a sender that may wait.
-fn all_kinds<T>() -> Vec<(
-    Box<dyn Fn(T) -> Result<(), SendError<T>> + Send>,
-    Receiver<T>,
-)>
-where
-    T: Send + 'static,
-{
+/// Sends, and waits for room or a hand.
+type Sending<T> = Box<dyn Fn(T) -> Result<(), SendError<T>> + Send>;
+
+/// Channels of all kinds.
+fn all_kinds<T: Send + 'static>() -> Vec<(Sending<T>, Receiver<T>)> {
     let (sender, receiver) = channel();
-    let mut kinds: Vec<(Box<dyn Fn(T) -> Result<(), SendError<T>> + Send>, _)> =
-        vec![(Box::new(move |item| sender.send(item)), receiver)];
+    let send: Sending<T> = Box::new(move |item| sender.send(item));
+    let mut kinds = vec![(send, receiver)];
     for bound in [0, 1, 3] {
         let (sender, receiver) = sync_channel(bound);
         kinds.push((Box::new(move |item| sender.send(item)), receiver));
@@ -45,7 +42,7 @@ fn what_is_sent_is_received() {
 fn what_is_sent_by_another_thread_is_received() {
     let _bound = bounded();
     for (send, receiver) in all_kinds() {
-        let sender = thread::spawn(move || (0..1000).try_for_each(|n| send(n)));
+        let sender = thread::spawn(move || (0..1000).try_for_each(send));
         assert!(receiver.iter().eq(0..1000));
         sender.join().unwrap().unwrap();
     }

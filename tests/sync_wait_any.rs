@@ -18,7 +18,7 @@ fn whichever_comes_first_of_all_kinds_is_told_by_its_position() {
     let (event, semaphore, queue) = (Event::new(), Semaphore::new(0), Queue::bounded(1));
     let channel = Arc::new(Channel::new());
     let (sender, receiver) = mpsc::channel();
-    let (full, greenlet) = (Queue::<u8>::bounded(0), spawn(|| greenroom::thread::park()));
+    let (full, greenlet) = (Queue::<u8>::bounded(0), spawn(greenroom::thread::park));
     let in_reader = readable(&reader);
     let (room, never) = (full.room(), Deadline::after(LONG));
     let objects: [&dyn Waitable; 9] = [

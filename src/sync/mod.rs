@@ -1,5 +1,5 @@
-//! Locks, events, results and queues for greenlets on any hub and for plain OS threads: write what you
-//! would write with `std::sync`, and who waits lets others run.
+//! Locks, events, results and queues for greenlets on any hub and for plain OS threads: write what
+//! you would write with `std::sync`, and who waits lets others run.
 //!
 //! To move code over, replace `std::sync` by `greenroom::sync`: std's names are all here, over
 //! types that park, or are std's own where nothing waits ([`Arc`], [`Weak`], [`atomic`]).
@@ -11,7 +11,7 @@
 //! | so many at a time | [`Semaphore`], [`BoundedSemaphore`] | gevent |
 //! | a flag to wait for | [`Event`] | gevent |
 //! | a value to wait for | [`AsyncResult`] | gevent |
-//! | items from one to the other | [`Queue`], [`LifoQueue`], [`PriorityQueue`], [`Channel`] | gevent |
+//! | items from one to the other | [`Queue`] and its like, [`Channel`] | gevent |
 //! | tasks to be done | [`JoinableQueue`] | gevent |
 //! | messages from senders to a receiver | [`mpsc`] | std |
 //! | so many that wait for each other | [`Barrier`] | std |
