@@ -292,8 +292,8 @@ impl<T, K: Kind> Selector<T, K> {
     /// [`SelectSelector`] tells READ, WRITE and PRIORITY only.) An [`EpollSelector`] tells of at
     /// most 1024 at a time; the rest comes with the next call, before what is told a second time.
     ///
-    /// With several greenlets or OS threads in it at once, those of one hub look in the order in
-    /// which they came.
+    /// With nothing registered it waits until somebody registers something. With several greenlets
+    /// or OS threads in it at once, those of one hub look in the order in which they came.
     ///
     /// # Errors
     /// EBADF when the selector is closed, also meanwhile. EMFILE, ENFILE, ENOMEM. ECANCELED or
