@@ -4,7 +4,7 @@ mod select_support;
 
 use greenroom::io::{Read, Write};
 use greenroom::os::unix::net::UnixStream;
-use greenroom::select::Events;
+use greenroom::select::{Events, select};
 use greenroom::selectors::{DefaultSelector, EpollSelector, PollSelector, SelectSelector};
 use greenroom::{hub, sleep, spawn, yield_now};
 use select_support::*;
@@ -384,6 +384,38 @@ fn where_nothing_may_unwind_a_kill_is_ecanceled() {
     yield_now();
     waits.kill();
     assert_eq!(waits.join().unwrap(), Some(libc::ECANCELED));
+}
+
+#[test]
+fn without_descriptors_it_is_an_error_and_who_waits_is_still_reached() {
+    const TEST: &str = "without_descriptors_it_is_an_error_and_who_waits_is_still_reached";
+    if !is_alone() {
+        passes_alone(TEST);
+        return;
+    }
+    let _bound = bounded();
+    const EMFILE: Option<i32> = Some(libc::EMFILE);
+    let (a, _b) = pair();
+    let file = File::open("/etc/passwd").unwrap();
+    let epoll = Arc::new(EpollSelector::new().unwrap());
+    epoll.register(&a, Events::READ, ()).unwrap();
+    let theirs = Arc::clone(&epoll);
+    let waits = spawn(move || errno(theirs.select(None)));
+    yield_now();
+    let fillers: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    assert!(fillers.len() > 100);
+
+    assert_eq!(errno(EpollSelector::<()>::new()), EMFILE);
+    assert_eq!(errno(epoll.register(&file, Events::READ, ())), EMFILE);
+    let poll = PollSelector::new().unwrap();
+    poll.register(&a, Events::READ, ()).unwrap();
+    assert_eq!(told(&poll, NOW), [], "to look takes none");
+    assert_eq!(errno(poll.select(SOON)), EMFILE);
+    assert_eq!(errno(select(&[&a], &[], &[], SOON)), EMFILE);
+    epoll.close();
+    assert_eq!(waits.join().unwrap(), EBADF);
+    drop(fillers);
+    assert_eq!(told(&poll, SOON), []);
 }
 
 #[test]
