@@ -52,8 +52,35 @@ fn a_oneshot_is_silent_until_the_next_modification() {
         assert_eq!(told(&selector, None).len(), 1);
         b.write_all(b"x").unwrap();
         assert_eq!(told(&selector, NOW), []);
+        // To be refused changes nothing.
+        assert_eq!(
+            kind(selector.register(&a, oneshot, ())),
+            ErrorKind::AlreadyExists
+        );
+        assert_eq!(told(&selector, NOW), []);
         selector.modify(&a, oneshot).unwrap();
     }
+}
+
+#[test]
+fn what_leaves_and_comes_back_under_its_number_is_watched_again() {
+    let _bound = bounded();
+    let selector = EpollSelector::new().unwrap();
+    let (socket, mut peer) = pair();
+    let number = far_duplicate(&socket);
+    let fd = number.as_raw_fd();
+    selector.register(&number, Events::READ, 1).unwrap();
+    drop(number);
+    selector.unregister(fd).unwrap();
+    // The same socket, under the same number: epoll has never noticed that it was away.
+    // SAFETY: dup2 takes plain numbers, and the second names nothing.
+    assert_eq!(unsafe { libc::dup2(socket.as_raw_fd(), fd) }, fd);
+    selector.register(fd, Events::READ, 2).unwrap();
+    peer.write_all(b"x").unwrap();
+    let found = selector.select(None).unwrap();
+    assert_eq!((found.len(), *found[0].0.data), (1, 2));
+    // SAFETY: made by dup2 just now, for this test only.
+    unsafe { libc::close(fd) };
 }
 
 #[test]
