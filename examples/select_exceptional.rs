@@ -21,7 +21,7 @@ fn main() -> io::Result<()> {
     let server = TcpListener::bind("127.0.0.1:0")?;
     let address = server.local_addr()?;
     let script = spawn(move || polite(address).and_then(|()| impolite(address)));
-    Server::new(server).serve(2)?;
+    Server::new(server, 2).serve()?;
     script.join().expect("the clients do not panic")
 }
 
@@ -44,79 +44,85 @@ fn impolite(server: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
+struct Connection {
+    stream: TcpStream,
+    address: SocketAddr,
+    /// What is still to be sent.
+    queue: VecDeque<Vec<u8>>,
+}
+
 struct Server {
     listener: TcpListener,
-    /// Sockets from which we expect to read, and to which we expect to write.
+    /// From which we expect to read, and to which we expect to write.
     inputs: Vec<RawFd>,
     outputs: Vec<RawFd>,
-    connections: HashMap<RawFd, (TcpStream, SocketAddr)>,
-    /// What is to be sent.
-    queues: HashMap<RawFd, VecDeque<Vec<u8>>>,
+    connections: HashMap<RawFd, Connection>,
+    clients_left: usize,
 }
 
 impl Server {
-    fn new(listener: TcpListener) -> Server {
+    fn new(listener: TcpListener, clients: usize) -> Server {
         Server {
             inputs: vec![listener.as_raw_fd()],
             listener,
             outputs: Vec::new(),
             connections: HashMap::new(),
-            queues: HashMap::new(),
+            clients_left: clients,
         }
     }
 
-    /// Serves until so many clients have come and gone.
-    fn serve(mut self, mut clients: usize) -> io::Result<()> {
+    /// Serves until all clients have come and gone.
+    fn serve(mut self) -> io::Result<()> {
         println!("starting up on {}", self.listener.local_addr()?);
-        while clients > 0 {
+        while self.clients_left > 0 {
             println!("\nwaiting for the next event");
             let lists = select(&self.inputs, &self.outputs, &self.inputs, None)?;
             let (readable, writable, exceptional) = lists;
-            let before = self.inputs.len();
-            let mut accepted = 0;
             for fd in readable {
-                if fd == self.listener.as_raw_fd() {
-                    self.accept()?;
-                    accepted += 1;
-                } else {
-                    self.read(fd);
+                match fd == self.listener.as_raw_fd() {
+                    true => self.accept()?,
+                    false => self.read(fd),
                 }
             }
             writable.into_iter().for_each(|fd| self.write(fd));
             exceptional.into_iter().for_each(|fd| self.except(fd));
-            clients -= before + accepted - self.inputs.len();
         }
         Ok(())
     }
 
     fn accept(&mut self) -> io::Result<()> {
-        let (connection, address) = self.listener.accept()?;
+        let (stream, address) = self.listener.accept()?;
         println!("new connection from {address}");
-        connection.set_nonblocking(true)?;
-        let fd = connection.as_raw_fd();
+        stream.set_nonblocking(true)?;
+        let (fd, queue) = (stream.as_raw_fd(), VecDeque::new());
+        let connection = Connection {
+            stream,
+            address,
+            queue,
+        };
+        self.connections.insert(fd, connection);
         self.inputs.push(fd);
-        self.queues.insert(fd, VecDeque::new());
-        self.connections.insert(fd, (connection, address));
         Ok(())
     }
 
     fn read(&mut self, fd: RawFd) {
-        let (connection, address) = &self.connections[&fd];
+        let connection = self
+            .connections
+            .get_mut(&fd)
+            .expect("it is among the inputs");
+        let address = connection.address;
         let mut data = [0; 1024];
-        match (&*connection).read(&mut data) {
+        match connection.stream.read(&mut data) {
+            // It is only a hint that there was something.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Ok(0) | Err(_) => {
                 println!("closing {address} after reading no data");
                 self.close(fd);
             }
             Ok(count) => {
-                let data = &data[..count];
-                println!(
-                    "received {:?} from {address}",
-                    String::from_utf8_lossy(data)
-                );
-                let queue = self.queues.get_mut(&fd).expect("each connection has one");
-                queue.push_back(data.to_vec());
+                let text = String::from_utf8_lossy(&data[..count]);
+                println!("received {text:?} from {address}");
+                connection.queue.push_back(data[..count].to_vec());
                 if !self.outputs.contains(&fd) {
                     self.outputs.push(fd);
                 }
@@ -125,39 +131,36 @@ impl Server {
     }
 
     fn write(&mut self, fd: RawFd) {
-        // It may have been closed since, by `read`.
-        let Some((connection, address)) = self.connections.get(&fd) else {
+        // The list was made before `read` may have closed it; so below.
+        let Some(connection) = self.connections.get_mut(&fd) else {
             return;
         };
-        match self.queues.get_mut(&fd).and_then(VecDeque::pop_front) {
-            None => {
-                println!("output queue for {address} is empty");
-                self.outputs.retain(|output| *output != fd);
-            }
-            Some(message) => {
-                println!(
-                    "sending {:?} to {address}",
-                    String::from_utf8_lossy(&message)
-                );
-                if (&*connection).write_all(&message).is_err() {
-                    self.close(fd);
-                }
-            }
+        let address = connection.address;
+        let Some(message) = connection.queue.pop_front() else {
+            println!("output queue for {address} is empty");
+            self.outputs.retain(|output| *output != fd);
+            return;
+        };
+        println!(
+            "sending {:?} to {address}",
+            String::from_utf8_lossy(&message)
+        );
+        if connection.stream.write_all(&message).is_err() {
+            self.close(fd);
         }
     }
 
     fn except(&mut self, fd: RawFd) {
-        let Some((_, address)) = self.connections.get(&fd) else {
-            return;
-        };
-        println!("handling exceptional condition for {address}");
-        self.close(fd);
+        if let Some(connection) = self.connections.get(&fd) {
+            println!("handling exceptional condition for {}", connection.address);
+            self.close(fd);
+        }
     }
 
     fn close(&mut self, fd: RawFd) {
         self.inputs.retain(|input| *input != fd);
         self.outputs.retain(|output| *output != fd);
-        self.queues.remove(&fd);
         self.connections.remove(&fd);
+        self.clients_left -= 1;
     }
 }

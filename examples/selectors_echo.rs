@@ -38,17 +38,12 @@ fn main() -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let begin = Instant::now();
-    let talks = spawn(move || talk(address, clients, quiet));
-    let (echoes, bytes) = Server::new(listener, quiet)?.serve(clients)?;
-    let talked = talks.join().expect("the clients do not panic");
-    talked.map_err(|error| {
-        let hint = format!("{clients} clients: {error} (see `ulimit -n`: each takes two)");
-        io::Error::new(error.kind(), hint)
-    })?;
-    println!("{clients} clients, {echoes} echoes, {bytes} bytes");
-    if quiet {
-        println!("in {:.3} s", begin.elapsed().as_secs_f64());
-    }
+    let server = Server::new(listener, quiet)?;
+    let serving = spawn(move || server.serve(clients));
+    talk(address, clients, quiet)?;
+    let echoes = serving.join().expect("the server does not panic")?;
+    let seconds = begin.elapsed().as_secs_f64();
+    println!("{clients} clients, {echoes} echoes in {seconds:.3} s");
     Ok(())
 }
 
@@ -62,7 +57,6 @@ struct Server {
     quiet: bool,
     gone: usize,
     echoes: usize,
-    bytes: usize,
 }
 
 impl Server {
@@ -70,32 +64,29 @@ impl Server {
         listener.set_nonblocking(true)?;
         let selector = DefaultSelector::new()?;
         selector.register(&listener, Events::READ, Server::accept as Callback)?;
-        let connections = HashMap::new();
-        let (gone, echoes, bytes) = (0, 0, 0);
         Ok(Server {
             selector,
             listener,
-            connections,
+            connections: HashMap::new(),
             quiet,
-            gone,
-            echoes,
-            bytes,
+            gone: 0,
+            echoes: 0,
         })
     }
 
     /// Serves until so many clients have come and gone.
-    fn serve(mut self, clients: usize) -> io::Result<(usize, usize)> {
+    fn serve(mut self, clients: usize) -> io::Result<usize> {
         while self.gone < clients {
             for (key, _events) in self.selector.select(None)? {
                 let callback = *key.data;
                 callback(&mut self, key.fd)?;
             }
         }
-        Ok((self.echoes, self.bytes))
+        Ok(self.echoes)
     }
 
     fn accept(&mut self, _: RawFd) -> io::Result<()> {
-        let (connection, address) = self.listener.accept()?;
+        let (connection, address) = self.listener.accept().map_err(hint)?;
         let fd = connection.as_raw_fd();
         self.say(format_args!("accepted fd={fd} from {address}"));
         connection.set_nonblocking(true)?;
@@ -110,11 +101,10 @@ impl Server {
         let mut data = [0; 1000];
         let count = connection.read(&mut data)?;
         if count > 0 {
-            connection.write_all(&data[..count])?; // it is short: hope it won't block
+            connection.write_all(&data[..count])?; // so little won't block
             let text = String::from_utf8_lossy(&data[..count]);
             self.say(format_args!("echoing {text:?} to fd={fd}"));
             self.echoes += 1;
-            self.bytes += count;
         } else {
             self.say(format_args!("closing fd={fd}"));
             self.selector.unregister(fd)?;
@@ -134,9 +124,8 @@ impl Server {
 /// All clients, in one greenlet, one step after the other.
 fn talk(server: SocketAddr, clients: usize, quiet: bool) -> io::Result<()> {
     println!("connecting to {server}");
-    let sockets: io::Result<Vec<TcpStream>> =
-        (0..clients).map(|_| TcpStream::connect(server)).collect();
-    let sockets = sockets?;
+    let connect = |_| TcpStream::connect(server).map_err(hint);
+    let sockets = (0..clients).map(connect).collect::<io::Result<Vec<_>>>()?;
     let say = |socket: &TcpStream, what: &str, message: &str| {
         if !quiet {
             println!("{}: {what} {message:?}", socket.local_addr()?);
@@ -155,4 +144,10 @@ fn talk(server: SocketAddr, clients: usize, quiet: bool) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What is most likely to go wrong with thousands of clients.
+fn hint(error: io::Error) -> io::Error {
+    let text = format!("{error} (each client takes two descriptors: see `ulimit -n`)");
+    io::Error::new(error.kind(), text)
 }

@@ -411,10 +411,14 @@ fn a_destructor_may_wait_while_its_greenlet_unwinds() {
     });
     yield_now();
     killed.kill();
-    yield_now();
-    peer.write_all(b"x").unwrap();
+    // From another thread: where a destructor can't park, it blocks this one.
+    let writes = std::thread::spawn(move || {
+        std::thread::sleep(ms(20));
+        peer.write_all(b"x").map(|()| peer)
+    });
     assert!(killed.join().unwrap_err().is_killed());
     assert_eq!(receiver.recv().unwrap(), 1);
+    writes.join().unwrap().unwrap();
 }
 
 // 91: test__hub.py TestCloseSocketWhilePolling, test__select.py TestPossibleCrashes

@@ -4,7 +4,7 @@ mod select_support;
 
 use greenroom::io::{Read, Write};
 use greenroom::os::unix::net::UnixStream;
-use greenroom::select::Events;
+use greenroom::select::{Events, select};
 use greenroom::selectors::{DefaultSelector, EpollSelector, PollSelector, SelectSelector};
 use greenroom::{hub, sleep, spawn, yield_now};
 use select_support::*;
@@ -52,8 +52,35 @@ fn a_oneshot_is_silent_until_the_next_modification() {
         assert_eq!(told(&selector, None).len(), 1);
         b.write_all(b"x").unwrap();
         assert_eq!(told(&selector, NOW), []);
+        // To be refused changes nothing.
+        assert_eq!(
+            kind(selector.register(&a, oneshot, ())),
+            ErrorKind::AlreadyExists
+        );
+        assert_eq!(told(&selector, NOW), []);
         selector.modify(&a, oneshot).unwrap();
     }
+}
+
+#[test]
+fn what_leaves_and_comes_back_under_its_number_is_watched_again() {
+    let _bound = bounded();
+    let selector = EpollSelector::new().unwrap();
+    let (socket, mut peer) = pair();
+    let number = far_duplicate(&socket);
+    let fd = number.as_raw_fd();
+    selector.register(&number, Events::READ, 1).unwrap();
+    drop(number);
+    selector.unregister(fd).unwrap();
+    // The same socket, under the same number: epoll has never noticed that it was away.
+    // SAFETY: dup2 takes plain numbers, and the second names nothing.
+    assert_eq!(unsafe { libc::dup2(socket.as_raw_fd(), fd) }, fd);
+    selector.register(fd, Events::READ, 2).unwrap();
+    peer.write_all(b"x").unwrap();
+    let found = selector.select(None).unwrap();
+    assert_eq!((found.len(), *found[0].0.data), (1, 2));
+    // SAFETY: made by dup2 just now, for this test only.
+    unsafe { libc::close(fd) };
 }
 
 #[test]
@@ -384,6 +411,38 @@ fn where_nothing_may_unwind_a_kill_is_ecanceled() {
     yield_now();
     waits.kill();
     assert_eq!(waits.join().unwrap(), Some(libc::ECANCELED));
+}
+
+#[test]
+fn without_descriptors_it_is_an_error_and_who_waits_is_still_reached() {
+    const TEST: &str = "without_descriptors_it_is_an_error_and_who_waits_is_still_reached";
+    if !is_alone() {
+        passes_alone(TEST);
+        return;
+    }
+    let _bound = bounded();
+    const EMFILE: Option<i32> = Some(libc::EMFILE);
+    let (a, _b) = pair();
+    let file = File::open("/etc/passwd").unwrap();
+    let epoll = Arc::new(EpollSelector::new().unwrap());
+    epoll.register(&a, Events::READ, ()).unwrap();
+    let theirs = Arc::clone(&epoll);
+    let waits = spawn(move || errno(theirs.select(None)));
+    yield_now();
+    let fillers: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    assert!(fillers.len() > 100);
+
+    assert_eq!(errno(EpollSelector::<()>::new()), EMFILE);
+    assert_eq!(errno(epoll.register(&file, Events::READ, ())), EMFILE);
+    let poll = PollSelector::new().unwrap();
+    poll.register(&a, Events::READ, ()).unwrap();
+    assert_eq!(told(&poll, NOW), [], "to look takes none");
+    assert_eq!(errno(poll.select(SOON)), EMFILE);
+    assert_eq!(errno(select(&[&a], &[], &[], SOON)), EMFILE);
+    epoll.close();
+    assert_eq!(waits.join().unwrap(), EBADF);
+    drop(fillers);
+    assert_eq!(told(&poll, SOON), []);
 }
 
 #[test]

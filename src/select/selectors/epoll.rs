@@ -107,19 +107,21 @@ impl sealed::Kind for Epoll {
         Ok(())
     }
 
-    fn add(&mut self, fd: RawFd, events: Events, token: u64) -> io::Result<()> {
-        let set = self.set.fd();
-        match poll::add(set, fd, events.question(), token) {
+    fn add(&mut self, fd: RawFd, events: Events, token: u64, is_known: bool) -> io::Result<()> {
+        if self.stand_ins.contains_key(&fd) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let (set, asked) = (self.set.fd(), events.question());
+        match poll::add(set, fd, asked, token) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 let stand_in = always_ready()?;
-                let its = stand_in.as_fd().as_raw_fd();
-                poll::add(set, its, events.question(), token)?;
+                poll::add(set, stand_in.as_fd().as_raw_fd(), asked, token)?;
                 self.stand_ins.insert(fd, stand_in);
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // Closed under its number without a word, and opened again under the same.
-                poll::change(set, fd, events.question(), token)
+            // Closed under its number without a word, unregistered, and there again.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !is_known => {
+                poll::change(set, fd, asked, token)
             }
             added => added,
         }
@@ -143,11 +145,6 @@ impl sealed::Kind for Epoll {
             .map_or(fd, |stand_in| stand_in.as_fd().as_raw_fd());
         // An error says that it has left by itself, or has left a ghost, which will be noticed.
         let _ = poll::remove(self.set.fd(), fd);
-    }
-
-    fn is_watched(&mut self, fd: RawFd, events: Events, token: u64) -> bool {
-        let watched = self.change(fd, events, token);
-        !watched.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     fn close(&mut self) {
@@ -270,7 +267,7 @@ impl<T> State<T, Epoll> {
         // In an order of its own, so that a simulation repeats.
         all.sort_unstable_by_key(|(key, _)| key.fd);
         for (key, token) in all {
-            match sealed::Kind::add(&mut self.kind, key.fd, key.events, token) {
+            match sealed::Kind::add(&mut self.kind, key.fd, key.events, token, false) {
                 // Closed without having been unregistered.
                 Err(error) if error.raw_os_error() == Some(errno::EBADF) => {}
                 Err(error) => {

@@ -117,11 +117,10 @@ pub(crate) mod sealed {
 
         fn new() -> io::Result<Self>;
         fn check(events: Events) -> io::Result<()>;
-        fn add(&mut self, fd: RawFd, events: Events, token: u64) -> io::Result<()>;
+        /// AlreadyExists when `fd` is known, and is still what it was, as far as that can be found.
+        fn add(&mut self, fd: RawFd, events: Events, token: u64, is_known: bool) -> io::Result<()>;
         fn change(&mut self, fd: RawFd, events: Events, token: u64) -> io::Result<()>;
         fn remove(&mut self, fd: RawFd);
-        /// Is what was added as `fd` still open, as far as that can be known?
-        fn is_watched(&mut self, fd: RawFd, events: Events, token: u64) -> bool;
         /// Has all who wait look again, and find it closed.
         fn close(&mut self);
         fn wait<T>(selector: &Selector<T, Self>, limit: Option<Duration>)
@@ -202,17 +201,14 @@ impl<T, K: Kind> Selector<T, K> {
         let mut state = self.lock();
         let State { keys, kind } = &mut *state;
         let keys = keys.as_mut().ok_or_else(closed)?;
-        let stale = match keys.get(fd) {
-            Some((key, token)) if kind.is_watched(fd, key.events, token) => {
-                return Err(known(fd));
-            }
-            Some(_) => keys.remove(fd),
-            None => None,
-        };
+        let is_known = keys.get(fd).is_some();
         let token = keys.next_token(fd);
-        kind.add(fd, events, token)?;
+        if let Err(error) = kind.add(fd, events, token, is_known) {
+            let exists = error.kind() == io::ErrorKind::AlreadyExists;
+            return Err(if exists { known(fd) } else { error });
+        }
         let key = SelectorKey::new(fd, events, data);
-        keys.insert(token, key.clone());
+        let stale = keys.insert(token, key.clone());
         drop(state);
         // The user's data may do anything when it is dropped.
         drop(stale);
@@ -292,8 +288,8 @@ impl<T, K: Kind> Selector<T, K> {
     /// [`SelectSelector`] tells READ, WRITE and PRIORITY only.) An [`EpollSelector`] tells of at
     /// most 1024 at a time; the rest comes with the next call, before what is told a second time.
     ///
-    /// With several greenlets or OS threads in it at once, those of one hub look in the order in
-    /// which they came.
+    /// With nothing registered it waits until somebody registers something. With several greenlets
+    /// or OS threads in it at once, those of one hub look in the order in which they came.
     ///
     /// # Errors
     /// EBADF when the selector is closed, also meanwhile. EMFILE, ENFILE, ENOMEM. ECANCELED or

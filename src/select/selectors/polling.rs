@@ -130,7 +130,10 @@ macro_rules! kind {
                 events.check_level()
             }
 
-            fn add(&mut self, _: RawFd, _: Events, _: u64) -> io::Result<()> {
+            fn add(&mut self, _: RawFd, _: Events, _: u64, is_known: bool) -> io::Result<()> {
+                if is_known {
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
                 self.0.tell();
                 Ok(())
             }
@@ -142,10 +145,6 @@ macro_rules! kind {
 
             fn remove(&mut self, _: RawFd) {
                 self.0.tell();
-            }
-
-            fn is_watched(&mut self, _: RawFd, _: Events, _: u64) -> bool {
-                true
             }
 
             fn close(&mut self) {
