@@ -281,3 +281,19 @@ fn cancel_stops_what_it_should_and_where_it_should() {
                     before the start:\n  the greenlet was killed\n";
     assert_eq!(run("cancel", &[]), expected);
 }
+
+#[test]
+fn processes_run_at_once_and_are_told_of_as_they_end() {
+    let begin = Instant::now();
+    let expected: String = (0..10)
+        .map(|n| {
+            format!(
+                "{n}: ended as {} of 10, with {n}: I was number {n}\n",
+                10 - n
+            )
+        })
+        .collect();
+    assert_eq!(run("processes", &[]), expected);
+    // One after the other they would take 2.75 s.
+    assert!(begin.elapsed() < Duration::from_millis(2500));
+}
