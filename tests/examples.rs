@@ -331,3 +331,19 @@ fn udp_client_gets_the_answer_of_udp_server() {
     output.read_line(&mut line).unwrap();
     assert!(line.ends_with(": hello\n"), "{line}");
 }
+
+#[test]
+fn processes_run_at_once_and_are_told_of_as_they_end() {
+    let begin = Instant::now();
+    let expected: String = (0..10)
+        .map(|n| {
+            format!(
+                "{n}: ended as {} of 10, with {n}: I was number {n}\n",
+                10 - n
+            )
+        })
+        .collect();
+    assert_eq!(run("processes", &[]), expected);
+    // One after the other they would take 2.75 s.
+    assert!(begin.elapsed() < Duration::from_millis(2500));
+}

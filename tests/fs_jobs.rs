@@ -5,7 +5,9 @@ mod gevent_support;
 use gevent_support::{bounded, is_alone, ms, passes_alone};
 use greenroom::fs::{self, File};
 use greenroom::os::unix::fs::OpenOptionsExt;
-use greenroom::{Greenlet, hub, joinall, sleep, spawn, threadpool, with_timeout, yield_now};
+use greenroom::{
+    Greenlet, hub, joinall, killall, sleep, spawn, threadpool, with_timeout, yield_now,
+};
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read, Seek, Write};
@@ -157,7 +159,7 @@ fn a_lock_is_waited_for_without_a_thread_and_can_be_given_up() {
         })
         .collect();
     sleep(ms(5));
-    waiters[0].kill();
+    assert_eq!(killall([&waiters[0]], None), 0);
     assert!(waiters.iter().skip(1).all(|waiter| !waiter.is_finished()));
     drop(holder);
     let results = joinall(waiters);

@@ -217,8 +217,9 @@ impl Crew {
                 });
                 mem::forget(payload);
             }
-            self.lock().running -= 1;
-            self.tell();
+            let mut state = self.lock();
+            state.running -= 1;
+            self.tell_from(state);
         }
     }
 
@@ -252,7 +253,10 @@ impl Crew {
 
     /// Tells those whom the present state concerns: there is room, or nothing is left to do.
     fn tell(&self) {
-        let mut state = self.lock();
+        self.tell_from(self.lock());
+    }
+
+    fn tell_from(&self, mut state: MutexGuard<'_, State>) {
         let room = state.has_room(&self.terms);
         let first = state.line.front().filter(|_| room).cloned();
         let done = state.unfinished() == 0;
