@@ -68,6 +68,7 @@ mod local;
 pub mod net;
 pub mod os;
 mod poller;
+pub mod pool;
 pub mod sim;
 #[allow(unsafe_code, reason = "maps, guards and signal handlers")]
 mod stack;

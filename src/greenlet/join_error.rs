@@ -46,7 +46,7 @@ impl JoinError {
         JoinError(Failure::NotStarted(error))
     }
 
-    pub(super) fn of_payload(payload: Box<dyn Any + Send>) -> JoinError {
+    pub(crate) fn of_payload(payload: Box<dyn Any + Send>) -> JoinError {
         if cancel::is_kill(&*payload) {
             JoinError::killed()
         } else {

@@ -321,6 +321,23 @@ impl GreenletRef {
         }
     }
 
+    /// Another that does not count as somebody who could wake the greenlet.
+    pub(crate) fn uncounted(&self) -> GreenletRef {
+        GreenletRef::of_handle(Arc::clone(&self.task))
+    }
+
+    /// As [`Greenlet::kill`].
+    pub(crate) fn kill(&self) {
+        cancel::kill(&self.task);
+    }
+
+    /// Has `call` called when the greenlet has ended, at its very end, or now if that is over.
+    pub(crate) fn at_end(&self, call: impl FnOnce() + Send + 'static) {
+        if let Err(Exit::Call(call)) = self.task.at_exit(Exit::Call(Box::new(call))) {
+            call();
+        }
+    }
+
     /// The greenlet's id: no other of this process has or had it.
     pub fn id(&self) -> GreenletId {
         self.task.greenlet_id()
