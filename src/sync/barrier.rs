@@ -1,9 +1,10 @@
 //! A place where so many meet before any goes on, as std's.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
+use super::steps::{Mutex, MutexGuard};
 use super::waiting::{self, Home};
 use super::waitlist::{Notice, WaitList};
 use crate::cancel;

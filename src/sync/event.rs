@@ -1,10 +1,11 @@
 //! A flag that one waits for.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::steps::{AtomicBool, Mutex, MutexGuard};
 use super::waiting::{self, Home, Subscribed};
 use super::waitlist::{Notice, WaitList};
 use crate::cancel;

@@ -12,9 +12,10 @@
 
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
+use super::steps::{AtomicU8, Mutex, MutexGuard};
 use super::waiting::{self, Home};
 use super::waitlist::{Notice, WaitList};
 use crate::cancel;

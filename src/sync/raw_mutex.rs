@@ -13,9 +13,10 @@
 //! others wait hands the lock over to the first of them: it is never free meanwhile, so nobody
 //! who comes later gets it first.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
+use super::steps::{AtomicU8, Mutex, MutexGuard};
 use super::waiting::{self, Home};
 use super::waitlist::{Notice, WaitList};
 

@@ -98,7 +98,7 @@ impl Semaphore {
     /// Never.
     #[inline]
     pub fn try_acquire(&self) -> Option<Permit<'_>> {
-        self.0.try_take().then_some(Permit(&self.0))
+        self.0.try_take().then(|| Permit(&self.0))
     }
 
     /// Takes a permit, waiting for one at most for `limit`.
@@ -118,7 +118,7 @@ impl Semaphore {
     /// As [`acquire`](Semaphore::acquire), and no longer than `limit`.
     pub fn acquire_timeout(&self, limit: Duration) -> Option<Permit<'_>> {
         let taken = self.0.take(|| cancel::deadline_in(limit));
-        taken.then_some(Permit(&self.0))
+        taken.then(|| Permit(&self.0))
     }
 
     /// Gives a permit: one that was [forgotten](Permit::forget), or one more.
@@ -239,7 +239,7 @@ impl BoundedSemaphore {
     /// Never.
     #[inline]
     pub fn try_acquire(&self) -> Option<Permit<'_>> {
-        self.0.try_take().then_some(Permit(&self.0))
+        self.0.try_take().then(|| Permit(&self.0))
     }
 
     /// As [`Semaphore::acquire_timeout`].
@@ -251,7 +251,7 @@ impl BoundedSemaphore {
     /// As [`Semaphore::acquire_timeout`].
     pub fn acquire_timeout(&self, limit: Duration) -> Option<Permit<'_>> {
         let taken = self.0.take(|| cancel::deadline_in(limit));
-        taken.then_some(Permit(&self.0))
+        taken.then(|| Permit(&self.0))
     }
 
     /// Gives back a permit that was [forgotten](Permit::forget).

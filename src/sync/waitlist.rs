@@ -17,6 +17,7 @@
 //! A granted node keeps its place until its owner, who may have been killed meanwhile, has taken
 //! it out: no grant is ever lost between the one who gives and the one who has yet to run.
 
+use super::steps;
 use crate::greenlet::Ready;
 use crate::hub::waker::Waker;
 
@@ -45,7 +46,7 @@ impl Notice {
 
     pub(crate) fn tell(self) {
         match self {
-            Notice::Wake(waker) => waker.wake(),
+            Notice::Wake(waker) => steps::wake(&waker),
             Notice::Ready(ready) => ready.call(),
             Notice::Poll(waker) => waker.wake(),
         }
