@@ -514,6 +514,7 @@ fn who_wants_one_too_many_waits_in_the_order_of_coming() {
         let late = pool.get_timeout(ms(5)).map(|lent| lent.0);
         assert_eq!(late, Err(GetError::Exhausted));
         waiters[0].kill();
+        greenroom::sleep(ms(1));
         drop(lent);
         greenroom::joinall(waiters);
         assert_eq!(notes.read(), [1, 2]);

@@ -275,9 +275,9 @@ fn running() -> Option<TaskPtr> {
 }
 
 /// Whether whoever runs may be unwound where it stands.
-pub(crate) fn may_unwind() -> bool {
-    let foreign = running().map_or(0, |task| task.get().local().foreign.get());
-    cfg!(panic = "unwind") && foreign == 0 && !panics::hook_runs()
+pub(crate) fn caller_may_unwind() -> bool {
+    let outside = cfg!(panic = "unwind") && !panics::hook_runs();
+    running().map_or(outside, |task| may_unwind(task.get()))
 }
 
 /// Unwinds as a kill does: for what is to end without its greenlet being killed.

@@ -3,7 +3,7 @@
 //! | to | there is |
 //! |---|---|
 //! | run at most so many at a time | [`Pool::spawn`], which parks while the pool is full |
-//! | do the same with each of many things | [`Pool::map`], [`Pool::imap`], [`Pool::imap_unordered`] |
+//! | run at most so many at a time | [`Pool::spawn`], which parks while it is full |
 //! | keep greenlets together, to join or kill them all | [`Group`] |
 //! | lend out things that are dear to make | [`Resources`] |
 //!
