@@ -424,6 +424,28 @@ fn a_map_that_times_out_has_ended_what_it_began() {
 }
 
 #[test]
+fn reports_name_the_place_of_the_caller() {
+    in_sim(|| {
+        let pool = Pool::new(4);
+        let mut lazily = pool.imap(0..1, |_| greenroom::sleep(ms(5)));
+        let look = || {
+            hub::dump()
+                .matches("spawned at tests/gevent_pool.rs")
+                .count()
+        };
+        let report = greenroom::spawn_local(move || {
+            greenroom::sleep(ms(1));
+            look()
+        });
+        lazily.next();
+        assert_eq!(report.join().unwrap(), 2);
+        let dumps = pool.map(0..1, |_| hub::dump());
+        let dump = dumps.into_iter().flatten().next().unwrap();
+        assert!(dump.contains("spawned at tests/gevent_pool.rs"), "{dump}");
+    });
+}
+
+#[test]
 fn a_pool_is_shared_by_hubs() {
     let _bound = bounded();
     let pool = Pool::new(3);

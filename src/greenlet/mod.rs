@@ -26,6 +26,7 @@ pub use scope::{Scope, ScopedGreenlet, scope};
 pub use sleep::{idle, now, park, park_timeout, run, sleep, sleep_until, yield_now};
 pub use wait::{IWait, Wait, Waitable, iwait, joinall, killall, wait};
 
+pub(crate) use builder::spawn_local_at;
 pub(crate) use sleep::run_in;
 pub(crate) use wait::Ready;
 pub(crate) use wait::sealed::{Subscribe, Subscription};

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::iter::{Fuse, FusedIterator};
+use std::panic::Location;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,6 +20,8 @@ struct Feed<I, F> {
     pool: Pool,
     items: Fuse<I>,
     f: Rc<F>,
+    /// Where in the source, for reports.
+    made_at: &'static Location<'static>,
     /// How many may be under way; the size of the pool unless it is set.
     ahead: Option<usize>,
 }
@@ -37,8 +40,10 @@ where
     F: Fn(I::Item) -> R + 'static,
     R: 'static,
 {
+    #[track_caller]
     fn new(pool: &Pool, items: I, f: F) -> Feed<I, F> {
         Feed {
+            made_at: Location::caller(),
             pool: pool.clone(),
             items: items.fuse(),
             f: Rc::new(f),
@@ -57,7 +62,7 @@ where
         let f = Rc::clone(&self.f);
         let nested = self.pool.crew().has_caller();
         // Somebody else may have taken the place since, so the item waits for one.
-        match self.pool.start(!nested, move || f(item)) {
+        match self.pool.start(!nested, self.made_at, move || f(item)) {
             Ok(greenlet) => Some(Begun::Runs(greenlet)),
             Err(work) => Some(Begun::Done(inline(work))),
         }
@@ -78,6 +83,7 @@ where
     F: Fn(I::Item) -> R + 'static,
     R: 'static,
 {
+    #[track_caller]
     pub(super) fn new(pool: &Pool, items: I, f: F) -> Imap<I, F, R> {
         Imap {
             feed: Feed::new(pool, items, f),
@@ -184,6 +190,7 @@ where
     F: Fn(I::Item) -> R + 'static,
     R: 'static,
 {
+    #[track_caller]
     pub(super) fn new(pool: &Pool, items: I, f: F) -> ImapUnordered<I, F, R> {
         ImapUnordered {
             feed: Feed::new(pool, items, f),

@@ -1,7 +1,7 @@
 //! So many greenlets at a time.
 
 use std::fmt;
-use std::panic::{self, AssertUnwindSafe};
+use std::panic::{self, AssertUnwindSafe, Location};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::crew::{Crew, NoSlot, Slot};
 use super::group::{join, kill_one};
 use super::imap::{Imap, ImapUnordered};
 use crate::cancel;
-use crate::greenlet::{self, Greenlet, GreenletId, GreenletRef, JoinError, scope};
+use crate::greenlet::{Greenlet, GreenletId, GreenletRef, JoinError, scope, spawn_local_at};
 
 /// Runs at most so many greenlets at a time: who spawns one more parks until there is room, in
 /// the order of coming.
@@ -82,7 +82,7 @@ impl Pool {
         T: 'static,
     {
         let slot = self.slot();
-        self.spawn_in(slot, f)
+        self.spawn_in(slot, Location::caller(), f)
     }
 
     /// As [`spawn`](Pool::spawn), if there is room now.
@@ -106,7 +106,7 @@ impl Pool {
         T: Send + 'static,
     {
         match self.crew.try_slot() {
-            Ok(slot) => Ok(self.spawn_in(slot, f)),
+            Ok(slot) => Ok(self.spawn_in(slot, Location::caller(), f)),
             Err(_) => Err(f),
         }
     }
@@ -125,7 +125,7 @@ impl Pool {
         T: Send + 'static,
     {
         match self.crew.slot(cancel::deadline_in(limit)) {
-            Ok(slot) => Ok(self.spawn_in(slot, f)),
+            Ok(slot) => Ok(self.spawn_in(slot, Location::caller(), f)),
             Err(_) => Err(f),
         }
     }
@@ -163,13 +163,17 @@ impl Pool {
         })
     }
 
-    #[track_caller]
-    fn spawn_in<F, T>(&self, slot: Slot, f: F) -> Greenlet<T>
+    fn spawn_in<F, T>(
+        &self,
+        slot: Slot,
+        spawned_at: &'static Location<'static>,
+        f: F,
+    ) -> Greenlet<T>
     where
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        let greenlet = greenlet::spawn_local(f);
+        let greenlet = spawn_local_at(spawned_at, f);
         self.crew.enter(slot, greenlet.thread());
         greenlet
     }
@@ -193,13 +197,15 @@ impl Pool {
     /// # Parks
     /// While the pool is full, then until it is done. A kill or a timeout unwinds, once `f`, which
     /// is killed for that, has ended.
+    #[track_caller]
     pub fn apply<F: FnOnce() -> T, T>(&self, f: F) -> Result<T, JoinError> {
         if self.crew.has_caller() {
             return inline(f);
         }
+        let spawned_at = Location::caller();
         let slot = self.slot();
         scope(|s| {
-            let worker = s.spawn(f);
+            let worker = s.spawn_at(spawned_at, f);
             self.crew.enter(slot, worker.thread());
             worker.join()
         })
@@ -220,12 +226,13 @@ impl Pool {
     /// # Parks
     /// Until all are done. A kill or a timeout unwinds, once those that run, which are killed for
     /// that, have ended.
+    #[track_caller]
     pub fn map<I, F, R>(&self, items: I, f: F) -> Vec<Result<R, JoinError>>
     where
         I: IntoIterator,
         F: Fn(I::Item) -> R,
     {
-        let f = &f;
+        let (f, spawned_at) = (&f, Location::caller());
         let nested = self.crew.has_caller();
         scope(|s| {
             let started: Vec<_> = items
@@ -239,7 +246,7 @@ impl Pool {
                     let Some(slot) = slot else {
                         return Err(inline(|| f(item)));
                     };
-                    let worker = s.spawn(move || f(item));
+                    let worker = s.spawn_at(spawned_at, move || f(item));
                     self.crew.enter(slot, worker.thread());
                     Ok(worker)
                 })
@@ -264,6 +271,7 @@ impl Pool {
     /// let firsts: Vec<u64> = pool.imap(1.., |n: u64| n * n).take(4).flatten().collect();
     /// assert_eq!(firsts, [1, 4, 9, 16]);
     /// ```
+    #[track_caller]
     pub fn imap<I, F, R>(&self, items: I, f: F) -> Imap<I::IntoIter, F, R>
     where
         I: IntoIterator,
@@ -288,6 +296,7 @@ impl Pool {
     /// let order: Vec<u64> = pool.imap_unordered([40, 1, 20], nap).flatten().collect();
     /// assert_eq!(order, [1, 20, 40]);
     /// ```
+    #[track_caller]
     pub fn imap_unordered<I, F, R>(&self, items: I, f: F) -> ImapUnordered<I::IntoIter, F, R>
     where
         I: IntoIterator,
@@ -303,16 +312,21 @@ impl Pool {
     }
 
     #[track_caller]
-    pub(super) fn start<F, T>(&self, may_wait: bool, f: F) -> Result<Greenlet<T>, F>
+    pub(super) fn start<F, T>(
+        &self,
+        may_wait: bool,
+        spawned_at: &'static Location<'static>,
+        f: F,
+    ) -> Result<Greenlet<T>, F>
     where
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
         match self.crew.try_slot() {
-            Ok(slot) => Ok(self.spawn_in(slot, f)),
+            Ok(slot) => Ok(self.spawn_in(slot, spawned_at, f)),
             Err(_) if may_wait => {
                 let slot = self.slot();
-                Ok(self.spawn_in(slot, f))
+                Ok(self.spawn_in(slot, spawned_at, f))
             }
             Err(_) => Err(f),
         }
