@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let mut bench = Bench::start();
     uncontended(&mut bench);
     handed_over(&mut bench);
+    fight(&mut bench);
     crowd(&mut bench);
     bench.finish()
 }
@@ -28,7 +29,6 @@ fn std_mutex(count: u64) -> Duration {
 fn uncontended(bench: &mut Bench) {
     // With a hub, as in a program that has greenlets.
     greenroom::yield_now();
-    drop(greenroom::current());
 
     let claim = Claim::demand("Mutex lock + unlock : std Mutex", 1.5);
     let mut ours = |count| {
@@ -51,24 +51,38 @@ fn uncontended(bench: &mut Bench) {
     };
     bench.compare(claim, &mut ours, &mut std_mutex);
 
-    let std_read = |count| {
-        let lock = black_box(std::sync::RwLock::new(0_u64));
-        cpu(|| {
-            (0..count).for_each(|_| {
-                black_box(*black_box(&lock).read().unwrap());
-            })
-        })
-    };
     let claim = Claim::information("RwLock read + unlock : std RwLock");
     let mut ours = |count| {
         let lock = black_box(sync::RwLock::new(0_u64));
-        cpu(|| {
-            (0..count).for_each(|_| {
-                black_box(*black_box(&lock).read().unwrap());
-            })
-        })
+        cpu(|| (0..count).for_each(|_| _ = black_box(*black_box(&lock).read().unwrap())))
     };
-    bench.compare(claim, &mut ours, &mut { std_read });
+    bench.compare(claim, &mut ours, &mut |count| {
+        let lock = black_box(std::sync::RwLock::new(0_u64));
+        cpu(|| (0..count).for_each(|_| _ = black_box(*black_box(&lock).read().unwrap())))
+    });
+}
+
+/// Two OS threads fight over one lock: nothing to be proud of, see the README of the benches.
+fn fight(bench: &mut Bench) {
+    let claim = Claim::information("Mutex, 2 OS threads : std Mutex, 2 OS threads");
+    let mut ours = |count: u64| {
+        let mutex = sync::Mutex::new(0_u64);
+        two_threads(|| (0..count.div_ceil(2)).for_each(|_| *mutex.lock().unwrap() += 1))
+    };
+    let rounds = bench.size(15, 2);
+    bench.compare_in(rounds, claim, &mut ours, &mut |count: u64| {
+        let mutex = std::sync::Mutex::new(0_u64);
+        two_threads(|| (0..count.div_ceil(2)).for_each(|_| *mutex.lock().unwrap() += 1))
+    });
+}
+
+fn two_threads(work: impl Fn() + Sync) -> Duration {
+    common::wall(|| {
+        std::thread::scope(|s| {
+            s.spawn(&work);
+            s.spawn(&work);
+        });
+    })
 }
 
 /// Two greenlets take turns, each with the lock held across a yield: every lock is contended.
@@ -98,76 +112,60 @@ fn handed_over(bench: &mut Bench) {
     });
 }
 
-/// One event wakes very many; each waits for it again.
+/// One event wakes very many, each of which waits for it again; against as many that yield. Each
+/// crowd is parked while the other one is measured.
 fn crowd(bench: &mut Bench) {
-    static STOP: AtomicBool = AtomicBool::new(false);
     let number = bench.size(100_000, 1000);
     let rounds = bench.size(15, 2);
+    let (event, gate) = (Arc::new(sync::Event::new()), Arc::new(sync::Event::new()));
+    let stop = Arc::new(AtomicBool::new(false));
+    let open = Arc::new(AtomicBool::new(false));
 
-    let event = Arc::new(sync::Event::new());
-    let wait = || {
-        let event = Arc::clone(&event);
+    let waiter = || {
+        let (event, stop) = (Arc::clone(&event), Arc::clone(&stop));
         greenroom::spawn(move || {
-            while !STOP.load(Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 event.wait();
             }
         })
     };
-    let waiters: Vec<_> = (0..number).map(|_| wait()).collect();
-    let yields = || {
-        while !STOP.load(Ordering::Relaxed) {
-            greenroom::yield_now()
-        }
-    };
-    greenroom::yield_now();
-    // Each side has its own crowd, and the other one is parked meanwhile: on `gate`.
-    let gate = Arc::new(sync::Event::new());
-    let open = Arc::new(AtomicBool::new(false));
     let yielder = || {
-        let (gate, open) = (Arc::clone(&gate), Arc::clone(&open));
+        let (gate, open, stop) = (Arc::clone(&gate), Arc::clone(&open), Arc::clone(&stop));
         greenroom::spawn(move || {
-            while !STOP.load(Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 gate.wait();
                 while open.load(Ordering::Relaxed) {
-                    yields_once();
+                    greenroom::yield_now();
                 }
             }
         })
     };
-    let _ = yields;
+    let waiters: Vec<_> = (0..number).map(|_| waiter()).collect();
     let yielders: Vec<_> = (0..number).map(|_| yielder()).collect();
     greenroom::yield_now();
 
-    let mut wake = |count: u64| {
-        in_rounds(number, count, &mut || {
-            event.set();
-            event.clear();
-            greenroom::yield_now();
-        })
-    };
-    let mut round = |count: u64| {
-        open.store(true, Ordering::Relaxed);
-        gate.set();
-        gate.clear();
+    let pulse = |event: &sync::Event| {
+        event.set();
+        event.clear();
         greenroom::yield_now();
+    };
+    let mut wakes = |count| in_rounds(number, count, &mut || pulse(&event));
+    let mut yields = |count| {
+        open.store(true, Ordering::Relaxed);
+        pulse(&gate);
         let time = in_rounds(number, count, &mut greenroom::yield_now);
         open.store(false, Ordering::Relaxed);
-        greenroom::yield_now();
         greenroom::yield_now();
         time
     };
     let claim = Claim::demand("Event wakes 100,000 : as many yields", 2.0);
-    bench.compare_in(rounds, claim, &mut wake, &mut round);
+    bench.compare_in(rounds, claim, &mut wakes, &mut yields);
 
-    STOP.store(true, Ordering::Relaxed);
+    stop.store(true, Ordering::Relaxed);
     event.set();
     gate.set();
     greenroom::joinall(waiters);
     greenroom::joinall(yielders);
-}
-
-fn yields_once() {
-    greenroom::yield_now();
 }
 
 /// Calls `round` for at least `count` things, of which it does `number` at a time.

