@@ -69,6 +69,7 @@ mod local;
 pub mod net;
 pub mod os;
 mod poller;
+pub mod pool;
 pub mod process;
 pub mod select;
 pub mod server;

@@ -239,10 +239,10 @@ fn a_thread_without_a_hub_has_nothing_to_tell() {
 #[test]
 fn assert_switches_is_content_with_who_parks_and_not_with_who_blocks() {
     assert_eq!(assert_switches(LONG, || 5), 5);
-    let naps = || (0..20).for_each(|_| greenroom::sleep(ms(10)));
-    assert_switches(ms(150), naps);
+    let naps = || (0..12).for_each(|_| greenroom::sleep(ms(100)));
+    assert_switches(ms(1000), naps);
     let text = text_of(|| assert_switches(ms(20), || thread::sleep(ms(40))));
-    assert!(text.contains("blocked for 4"), "{text}");
+    assert!(text.contains("the hub was blocked for "), "{text}");
     assert!(text.contains("at most 20ms"), "{text}");
     let text = text_of(|| {
         assert_switches(ms(20), || {
@@ -256,8 +256,8 @@ fn assert_switches_is_content_with_who_parks_and_not_with_who_blocks() {
 
 #[test]
 fn assert_switches_does_not_blame_for_what_others_do() {
-    let other = greenroom::spawn(|| thread::sleep(ms(60)));
-    assert_switches(ms(40), || other.join().unwrap());
+    let other = greenroom::spawn(|| thread::sleep(ms(1200)));
+    assert_switches(ms(800), || other.join().unwrap());
     let said = panic::catch_unwind(|| assert_switches(LONG, || panic::panic_any("its own")));
     assert_eq!(said.unwrap_err().downcast_ref(), Some(&"its own"));
 }
@@ -316,16 +316,16 @@ fn the_watchdog_tells_who_blocks_a_hub_while_it_does() {
 #[test]
 fn the_watchdog_is_silent_about_who_sleeps_or_switches_or_keeps_nobody_waiting() {
     let _bound = bounded();
-    let (_watchdog, told) = watch(250);
-    greenroom::sleep(ms(600));
+    let (_watchdog, told) = watch(500);
+    greenroom::sleep(ms(1200));
     let spinner = greenroom::spawn(|| {
         let begin = std::time::Instant::now();
-        while begin.elapsed() < ms(600) {
+        while begin.elapsed() < ms(1200) {
             greenroom::yield_now();
         }
     });
     spinner.join().unwrap();
-    thread::sleep(ms(600));
+    thread::sleep(ms(1200));
     assert!(told.try_recv().is_err());
 }
 

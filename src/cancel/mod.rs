@@ -274,11 +274,9 @@ fn running() -> Option<TaskPtr> {
 }
 
 /// Whether whoever runs may be unwound where it stands.
-pub(crate) fn may_unwind() -> bool {
-    match running() {
-        Some(task) => may_be_unwound(task.get()),
-        None => cfg!(panic = "unwind") && !panics::hook_runs(),
-    }
+pub(crate) fn caller_may_unwind() -> bool {
+    let outside = cfg!(panic = "unwind") && !panics::hook_runs();
+    running().map_or(outside, |task| may_unwind(task.get()))
 }
 
 /// Unwinds as a kill does: for what is to end without its greenlet being killed.
@@ -323,7 +321,7 @@ fn deliver(hub: &Hub, task: &Task) -> io::Result<()> {
     let Some(due) = killed.then_some(KILL).or_else(expired) else {
         return Ok(());
     };
-    let may_unwind = may_be_unwound(task);
+    let may_unwind = may_unwind(task);
     // Whoever swallows it, or can't be unwound, may come again at once, in a loop that never
     // parks any more: so the others run in between.
     if local.met.replace(due) == due || !may_unwind {
@@ -340,7 +338,7 @@ fn deliver(hub: &Hub, task: &Task) -> io::Result<()> {
     }
 }
 
-fn may_be_unwound(task: &Task) -> bool {
+fn may_unwind(task: &Task) -> bool {
     cfg!(panic = "unwind") && task.local().foreign.get() == 0 && !panics::hook_runs()
 }
 
@@ -371,7 +369,7 @@ fn park_noted(deadline: Option<u64>) -> io::Result<()> {
 /// As [`park`], for what can't fail: where a kill can't unwind, it waits on.
 #[inline(always)]
 pub(crate) fn park_on(why: Why, deadline: Option<u64>) {
-    let Some(task) = running().filter(|task| !may_be_unwound(task.get())) else {
+    let Some(task) = running().filter(|task| !may_unwind(task.get())) else {
         let delivered = park(why, deadline);
         return debug_assert!(delivered.is_ok(), "what is due has unwound");
     };

@@ -197,7 +197,7 @@ impl<T: 'static> Node<T> {
             Message::Value(value) => Ok(value),
             Message::Failed(error) => Err(error),
             Message::Panic(payload) => panic::resume_unwind(payload),
-            Message::Exit if self.control().is_some() && cancel::may_unwind() => {
+            Message::Exit if self.control().is_some() && cancel::caller_may_unwind() => {
                 self.exits.set(true);
                 cancel::unwind()
             }

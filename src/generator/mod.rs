@@ -258,12 +258,12 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
         if !mem::replace(&mut self.done, true) {
             self.switch(true, Nested::end);
         }
-        if let Some(Err(payload)) = self.outcome.take() {
-            if !cancel::is_cancellation(&*payload) {
-                panics::log_quietly(|| log::error!("greenroom: a generator panicked at its end"));
-                // Its destructor may panic as well; there is nothing left to do about that.
-                mem::forget(payload);
-            }
+        if let Some(Err(payload)) = self.outcome.take()
+            && !cancel::is_cancellation(&*payload)
+        {
+            panics::log_quietly(|| log::error!("greenroom: a generator panicked at its end"));
+            // Its destructor may panic as well; there is nothing left to do about that.
+            mem::forget(payload);
         }
         !self.nested.control().is_stuck()
     }

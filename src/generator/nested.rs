@@ -203,7 +203,7 @@ impl Control {
     }
 
     fn finish(&self) -> ! {
-        if cancel::may_unwind() && !self.unwinds() {
+        if cancel::caller_may_unwind() && !self.unwinds() {
             cancel::unwind();
         }
         self.stick()

@@ -29,6 +29,7 @@ pub use sleep::{idle, now, park, park_timeout, run, sleep, sleep_until, yield_no
 pub use wait::{IWait, IWaitIndexed, Wait, Waitable, iwait, joinall, killall, wait};
 pub use wait_any::{Deadline, wait_any, wait_any_timeout};
 
+pub(crate) use builder::spawn_local_at;
 pub(crate) use sleep::{run_in, try_run};
 pub(crate) use wait::sealed::{Subscribe, Subscription};
 pub(crate) use wait::{Ready, sealed};
@@ -327,6 +328,23 @@ impl GreenletRef {
         GreenletRef {
             task,
             counted: true,
+        }
+    }
+
+    /// Another that does not count as somebody who could wake the greenlet.
+    pub(crate) fn uncounted(&self) -> GreenletRef {
+        GreenletRef::of_handle(self.task.clone())
+    }
+
+    /// As [`Greenlet::kill`].
+    pub(crate) fn kill(&self) {
+        cancel::kill(&self.task);
+    }
+
+    /// Has `call` called when the greenlet has ended, at its very end, or now if that is over.
+    pub(crate) fn at_end(&self, call: impl FnOnce() + Send + 'static) {
+        if let Err(Exit::Call(call)) = self.task.at_exit(Exit::Call(Box::new(call))) {
+            call();
         }
     }
 

@@ -34,7 +34,7 @@ use super::{Hub, current_hub};
 /// As `f` does.
 #[track_caller]
 pub fn assert_switches<T>(max_blocking: Duration, f: impl FnOnce() -> T) -> T {
-    let me = current_hub(|hub| running_id(hub)).expect("a hub needs two descriptors");
+    let me = current_hub(running_id).expect("a hub needs two descriptors");
     let longest = Rc::new(Cell::new(Duration::ZERO));
     let since = Rc::new(Cell::new(Instant::now()));
     let (noted, began) = (Rc::clone(&longest), Rc::clone(&since));

@@ -56,6 +56,7 @@ impl RunInfo {
     ///
     /// # Examples
     /// ```
+    /// let hub = greenroom::hub::current();
     /// let text = greenroom::inspect::run_info_here().to_json();
     /// assert!(text.starts_with(r#"{"hubs":[{"number":"#));
     /// ```
