@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --example hello            takes 2 seconds, not 3
 //! cargo run --example hello -- --fast  the same in a tenth of a second
+//! cargo run --example hello -- --two   without the third
 //! ```
 
 use std::time::Duration;
@@ -16,6 +17,9 @@ struct Args {
     /// Divide all times by 20
     #[arg(long)]
     fast: bool,
+    /// Leave out func3
+    #[arg(long)]
+    two: bool,
 }
 
 #[allow(
@@ -23,7 +27,8 @@ struct Args {
     reason = "foo and bar are whom this program is about"
 )]
 fn main() {
-    let second = Duration::from_secs(1) / if Args::parse().fast { 20 } else { 1 };
+    let Args { fast, two } = Args::parse();
+    let second = Duration::from_secs(1) / if fast { 20 } else { 1 };
 
     let foo = move || {
         println!("Running in foo");
@@ -43,7 +48,11 @@ fn main() {
         println!("Running func3 again");
     };
 
-    for result in joinall([spawn(foo), spawn(bar), spawn(func3)]) {
+    let mut greenlets = vec![spawn(foo), spawn(bar)];
+    if !two {
+        greenlets.push(spawn(func3));
+    }
+    for result in joinall(greenlets) {
         result.expect("nobody panics and nobody is killed here");
     }
 }

@@ -47,9 +47,11 @@ impl Suspender {
     /// Leaves the greenlet's stack; returns when the coroutine is resumed.
     ///
     /// # Safety
-    /// To be called on the stack of the very coroutine that handed this out, while it runs.
+    /// To be called on the stack of the very coroutine that handed this out, while it runs, or on
+    /// the stack of another that it has resumed: that one is then left with it.
     pub(crate) unsafe fn suspend(self) {
-        // SAFETY: the yielder lives at the base of the running coroutine's stack.
+        // SAFETY: the yielder lives at the base of the running coroutine's stack. It holds where to
+        // go back to, and takes in exchange where the caller stands, on whichever stack that is.
         unsafe { (*self.0).suspend(()) }
     }
 }

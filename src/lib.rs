@@ -22,10 +22,10 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! Where std has the thing, the names and signatures are std's: `std::thread`, `std::net`,
-//! `std::io` and `std::os::unix::net` become [`thread`], [`net`], [`io`] and [`os::unix::net`]
-//! by search and replace. Where it has not, they are gevent's: [`spawn()`], [`joinall`],
-//! [`sleep()`], [`with_timeout`], [`killall`].
+//! Where std has the thing, the names and signatures are std's: `std::thread`, `std::sync`,
+//! `std::net`, `std::io` and `std::os::unix::net` become [`thread`], [`sync`], [`net`], [`io`] and
+//! [`os::unix::net`] by search and replace. Where it has not, they are gevent's: [`spawn()`],
+//! [`joinall`], [`sleep()`], [`with_timeout`], [`killall`].
 //!
 //! Every function that may switch says so under *Parks*: when, what wakes it, what a kill does.
 //! One without that section never switches.
@@ -36,6 +36,8 @@
 //!   thread wants it, and with it the one that is to release it. Release it before anything that
 //!   parks. So does every other wait of std's, `recv` of its channels for one: greenroom parks in
 //!   its own functions only, unless the feature `monkey` replaces libc's.
+//!   parks, or take one of [`sync`], which may be held. So does every other wait of std's, `recv`
+//!   of its channels for one: greenroom parks in its own functions only.
 //! * **Greenlets never change their OS thread.** More cores are more hubs: see [`hub`].
 //! * **When `main` returns the process ends**, and parked greenlets with it, without their
 //!   destructors, as std's threads do. [`run()`] is the tidy way.
@@ -57,8 +59,13 @@ mod cancel;
 #[allow(unsafe_code, reason = "the switch between stacks")]
 mod coroutine;
 mod dns;
+pub mod fiber;
+pub mod fs;
+pub mod future;
+pub mod generator;
 mod greenlet;
 pub mod hub;
+pub mod inspect;
 pub mod io;
 mod local;
 #[cfg(feature = "monkey")]
@@ -67,14 +74,22 @@ pub mod monkey;
 pub mod net;
 pub mod os;
 mod poller;
+pub mod pool;
+pub mod process;
+pub mod select;
+pub mod server;
+pub mod signal;
 pub mod sim;
 #[allow(unsafe_code, reason = "maps, guards and signal handlers")]
 mod stack;
+pub mod sync;
 #[allow(unsafe_code, reason = "the door to the kernel")]
 mod sys;
 pub mod thread;
-mod threadpool;
+pub mod threadpool;
 mod timer;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 /// The Rust in the README, as tests.
 #[cfg(doctest)]
@@ -82,10 +97,13 @@ mod timer;
 struct Readme;
 
 pub use cancel::{Elapsed, foreign, is_cancellation, shield, with_timeout};
+pub use future::block_on;
 pub use greenlet::{
-    Builder, Greenlet, GreenletId, GreenletRef, IWait, JoinError, Link, Scope, ScopedGreenlet,
-    Wait, Waitable, current, idle, iwait, joinall, killall, now, run, scope, sleep, sleep_until,
-    spawn, spawn_later, spawn_local, wait, yield_now,
+    Builder, Deadline, Greenlet, GreenletId, GreenletRef, IWait, IWaitIndexed, JoinError, Link,
+    Scope, ScopedGreenlet, Wait, Waitable, current, idle, iwait, joinall, killall, now, run, scope,
+    sleep, sleep_until, spawn, spawn_later, spawn_local, wait, wait_any, wait_any_timeout,
+    yield_now,
 };
 pub use local::{LocalKey, TreeKey};
+pub use select::selectors;
 pub use stack::{default_stack_size, set_default_stack_size};

@@ -281,3 +281,69 @@ fn cancel_stops_what_it_should_and_where_it_should() {
                     before the start:\n  the greenlet was killed\n";
     assert_eq!(run("cancel", &[]), expected);
 }
+
+#[test]
+fn generator_hands_over_what_is_made() {
+    let mut expected = String::from("--->starting eating baozi...\n").repeat(2);
+    for n in 1..=5 {
+        for eater in ["c1", "c2"] {
+            expected += &format!("[{eater}] is eating baozi {n}\n");
+        }
+        expected += &format!("[producer] is making baozi {n}\n");
+    }
+    assert_eq!(run("generator", &[]), expected);
+}
+
+#[test]
+fn switch_goes_back_and_forth() {
+    assert_eq!(run("switch", &[]), "12\n56\n34\n78\n");
+}
+
+#[test]
+fn stream_server_sends_back_what_it_gets_on_one_hub_or_several() {
+    let variants: [&[&str]; 4] = [
+        &["0"],
+        &["0", "--pool", "1"],
+        &["0", "--hubs", "2"],
+        &["0", "--hubs", "2", "--reuse-port"],
+    ];
+    for args in variants {
+        let mut command = Command::new(example("stream_server"));
+        let (_server, _output, address) = Running::server(command.args(args));
+        for word in ["one", "two"] {
+            let mut stream = connect(&address);
+            stream.write_all(word.as_bytes()).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            let mut back = String::new();
+            stream.read_to_string(&mut back).unwrap();
+            assert_eq!(back, word);
+        }
+    }
+}
+
+#[test]
+fn udp_client_gets_the_answer_of_udp_server() {
+    let mut command = Command::new(example("udp_server"));
+    let (_server, mut output, address) = Running::server(command.arg("0"));
+    let answer = run("udp_client", &[&address, "hello"]);
+    assert_eq!(answer, "Received 5 bytes\n");
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert!(line.ends_with(": hello\n"), "{line}");
+}
+
+#[test]
+fn processes_run_at_once_and_are_told_of_as_they_end() {
+    let begin = Instant::now();
+    let expected: String = (0..10)
+        .map(|n| {
+            format!(
+                "{n}: ended as {} of 10, with {n}: I was number {n}\n",
+                10 - n
+            )
+        })
+        .collect();
+    assert_eq!(run("processes", &[]), expected);
+    // One after the other they would take 2.75 s.
+    assert!(begin.elapsed() < Duration::from_millis(2500));
+}

@@ -213,3 +213,30 @@ fn a_destructor_of_a_result_may_drop_the_last_handle_of_another() {
     yield_now();
     assert_eq!(drops.get(), 2);
 }
+
+/// The handle is let go of where it was made, while the greenlet arrives, runs and ends elsewhere.
+#[test]
+fn a_greenlet_that_was_sent_may_be_detached_while_it_arrives() {
+    const ROUNDS: usize = 5_000;
+    let drops = Drops::default();
+    let (sender, receiver) = mpsc::channel();
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let hub = thread::spawn(move || {
+        sender.send(greenroom::hub::current()).unwrap();
+        while !stopped.load(Ordering::Acquire) {
+            yield_now();
+        }
+        greenroom::hub::wait_idle(None);
+    });
+    let handle = receiver.recv().unwrap();
+    for round in 0..ROUNDS {
+        let value = drops.clone();
+        let greenlet = handle.spawn(move || value.value());
+        (0..round % 256).for_each(|_| std::hint::spin_loop());
+        drop(greenlet);
+    }
+    stop.store(true, Ordering::Release);
+    hub.join().unwrap();
+    assert_eq!(drops.count(), ROUNDS);
+}

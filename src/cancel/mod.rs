@@ -20,6 +20,7 @@
 
 #[allow(unsafe_code, reason = "the list of frames runs through stacks")]
 mod frames;
+mod standing;
 
 use std::any::Any;
 use std::fmt;
@@ -34,13 +35,39 @@ use crate::hub::waker::wake_task;
 use crate::hub::{Hub, Task, TaskPtr, TaskRef, Why, current_hub, with_hub};
 use crate::sys::{clock, errno, panics};
 use frames::Entered;
+pub(crate) use standing::{Standing, add_foreign};
 
 /// The payload of the unwind that ends a killed greenlet.
-struct Killed;
+struct Killed {
+    _under_way: Option<UnderWay>,
+}
 
 /// The payload of the unwind that ends one `with_timeout`, named by its frame.
 struct Expired {
     frame: u64,
+    _under_way: UnderWay,
+}
+
+/// Part of a payload: counts as long as the payload has not been caught and dropped.
+struct UnderWay(TaskRef);
+
+impl UnderWay {
+    fn new(task: &Task) -> UnderWay {
+        task.cancellations.fetch_add(1, Ordering::Relaxed);
+        UnderWay(TaskPtr::new(task).counted())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.cancellations.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// For a destructor that runs in an unwind: is it that of a kill or a timeout, and no panic?
+#[cold]
+pub(crate) fn is_under_way() -> bool {
+    running().is_some_and(|task| task.get().cancellations.load(Ordering::Relaxed) > 0)
 }
 
 /// Whether a panic payload is a kill or a timeout on its way, and not a panic.
@@ -246,6 +273,22 @@ fn running() -> Option<TaskPtr> {
     with_hub(|hub| hub.and_then(Hub::running))
 }
 
+/// Whether whoever runs may be unwound where it stands.
+pub(crate) fn caller_may_unwind() -> bool {
+    let outside = cfg!(panic = "unwind") && !panics::hook_runs();
+    running().map_or(outside, |task| may_unwind(task.get()))
+}
+
+/// Unwinds as a kill does: for what is to end without its greenlet being killed.
+pub(crate) fn unwind() -> ! {
+    unwind_as_killed(running().map(TaskPtr::get))
+}
+
+fn unwind_as_killed(task: Option<&Task>) -> ! {
+    let _under_way = task.map(UnderWay::new);
+    panic::resume_unwind(Box::new(Killed { _under_way }))
+}
+
 /// Asks a greenlet, on any hub, to end; returns at once.
 pub(crate) fn kill(task: &TaskRef) {
     task.killed.store(true, Ordering::Release);
@@ -278,18 +321,25 @@ fn deliver(hub: &Hub, task: &Task) -> io::Result<()> {
     let Some(due) = killed.then_some(KILL).or_else(expired) else {
         return Ok(());
     };
-    let may_unwind = cfg!(panic = "unwind") && local.foreign.get() == 0 && !panics::hook_runs();
+    let may_unwind = may_unwind(task);
     // Whoever swallows it, or can't be unwound, may come again at once, in a loop that never
     // parks any more: so the others run in between.
     if local.met.replace(due) == due || !may_unwind {
         hub.yield_now();
     }
     match (may_unwind, due) {
-        (true, KILL) => panic::resume_unwind(Box::new(Killed)),
-        (true, frame) => panic::resume_unwind(Box::new(Expired { frame })),
+        (true, KILL) => unwind_as_killed(Some(task)),
+        (true, frame) => panic::resume_unwind(Box::new(Expired {
+            frame,
+            _under_way: UnderWay::new(task),
+        })),
         (false, KILL) => Err(io::Error::from_raw_os_error(errno::ECANCELED)),
         (false, _) => Err(io::Error::from_raw_os_error(errno::ETIMEDOUT)),
     }
+}
+
+fn may_unwind(task: &Task) -> bool {
+    cfg!(panic = "unwind") && task.local().foreign.get() == 0 && !panics::hook_runs()
 }
 
 /// Parks for something that can fail: a kill or a timeout comes as an error where it can't
@@ -319,9 +369,14 @@ fn park_noted(deadline: Option<u64>) -> io::Result<()> {
 /// As [`park`], for what can't fail: where a kill can't unwind, it waits on.
 #[inline(always)]
 pub(crate) fn park_on(why: Why, deadline: Option<u64>) {
-    if park(why, deadline).is_err() {
-        shield(|| with_hub(|hub| hub.map(|hub| hub.park_noted(deadline))));
-    }
+    let Some(task) = running().filter(|task| !may_unwind(task.get())) else {
+        let delivered = park(why, deadline);
+        return debug_assert!(delivered.is_ok(), "what is due has unwound");
+    };
+    // Not even a look at what is due: that may let others run, whose wake would come before the
+    // park, and the caller has looked already.
+    let _shield = frames::Shield::new(task);
+    with_hub(|hub| hub.map(|hub| hub.park(why, deadline)));
 }
 
 fn park_natively(deadline: Option<u64>) {

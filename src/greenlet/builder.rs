@@ -1,6 +1,7 @@
 //! Spawning.
 
 use std::io;
+use std::panic::Location;
 use std::time::Duration;
 
 use super::launch::{self, Plan};
@@ -76,6 +77,21 @@ where
         Plan {
             delay: Some(delay),
             ..Plan::new()
+        },
+        f,
+    )
+}
+
+/// As [`spawn_local`], for those who spawn on behalf of somebody else, who stands at `spawned_at`.
+pub(crate) fn spawn_local_at<F, T>(spawned_at: &'static Location<'static>, f: F) -> Greenlet<T>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    spawn_planned(
+        Plan {
+            spawned_at,
+            ..Plan::sharing()
         },
         f,
     )

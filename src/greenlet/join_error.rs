@@ -27,6 +27,7 @@ enum Failure {
     Panic(Box<dyn Any + Send + 'static>),
     NotStarted(io::Error),
     Abandoned,
+    Cancelled,
 }
 
 // SAFETY: by reference the payload is reached only as a type that is `Sync` (`downcast_ref`'s
@@ -38,15 +39,19 @@ impl JoinError {
         JoinError(Failure::Killed)
     }
 
-    pub(super) fn abandoned() -> JoinError {
+    pub(crate) fn abandoned() -> JoinError {
         JoinError(Failure::Abandoned)
     }
 
-    pub(super) fn not_started(error: io::Error) -> JoinError {
+    pub(crate) fn cancelled() -> JoinError {
+        JoinError(Failure::Cancelled)
+    }
+
+    pub(crate) fn not_started(error: io::Error) -> JoinError {
         JoinError(Failure::NotStarted(error))
     }
 
-    pub(super) fn of_payload(payload: Box<dyn Any + Send>) -> JoinError {
+    pub(crate) fn of_payload(payload: Box<dyn Any + Send>) -> JoinError {
         if cancel::is_kill(&*payload) {
             JoinError::killed()
         } else {
@@ -54,9 +59,10 @@ impl JoinError {
         }
     }
 
-    /// The greenlet was killed.
+    /// The greenlet was killed; the job of a [thread pool](crate::threadpool) was taken back before
+    /// it began.
     pub fn is_killed(&self) -> bool {
-        matches!(self.0, Failure::Killed)
+        matches!(self.0, Failure::Killed | Failure::Cancelled)
     }
 
     /// The greenlet panicked.
@@ -136,6 +142,7 @@ impl fmt::Display for JoinError {
                 )
             }
             Failure::NotStarted(error) => write!(f, "the greenlet could not be started: {error}"),
+            Failure::Cancelled => write!(f, "the job was taken back before it began"),
             Failure::Abandoned => write!(f, "the greenlet's OS thread has ended without it"),
         }
     }

@@ -96,12 +96,12 @@ where
         let identity = identity::for_new(hub, shares_thread_locals)?;
         let stack = hub.take_stack(stack_size)?;
         let id = hub.next_greenlet_id();
-        let (task, slot) = new_task(&hub.shared, Some(&hub.cells), id, name, spawned_at);
+        let (task, slot) = new_task(&hub.shared, Some(hub), id, name, spawned_at);
         identity::give(&task, identity);
         let (promise, packet) = packet::ends(slot);
         let start_at = delay.map(|delay| clock::saturating_add(hub.fresh_now(), delay));
         let body = body(f, promise, leave);
-        // SAFETY: `body` does not unwind; the caller vouches for lifetimes.
+        // SAFETY: it is housed; `body` does not unwind; the caller vouches for lifetimes.
         unsafe { hub.launch(&task, stack, start_at, body) };
         if let Some(spawner) = hub.running_greenlet() {
             task.local().tree.set(spawner.get().local().shared_tree());
@@ -126,6 +126,7 @@ where
     } = plan;
     let id = handle.shared.next_id();
     let (task, slot) = new_task(&handle.shared, None, id, name, spawned_at);
+    with_hub(|hub| hub.map(|hub| hub.note_spawner(&task)));
     let (promise, packet) = packet::ends(slot);
     let greenlet = Greenlet::new(GreenletRef::of_handle(task.clone()), packet);
     let parcel = Parcel(Some((task, promise)));
@@ -138,8 +139,10 @@ where
                 identity::give(&task, identity);
                 let start_at = delay.map(|delay| clock::saturating_add(hub.fresh_now(), delay));
                 let body = body(f, promise, || ());
-                // SAFETY: `body` does not unwind, and all in it is 'static.
+                // SAFETY: `body` does not unwind, and all in it is 'static. The parcel's count
+                // becomes the hub's.
                 unsafe { hub.launch(&task, stack, start_at, body) };
+                std::mem::forget(task);
             }
             Err(error) => {
                 // In the hub, which must not unwind.

@@ -1,6 +1,7 @@
 //! Greenlets as their users see them.
 
 mod builder;
+mod future;
 #[allow(unsafe_code, reason = "thread-locals are ended as glibc ends them")]
 pub(crate) mod identity;
 #[allow(unsafe_code, reason = "a panic payload is not Sync by itself")]
@@ -13,6 +14,8 @@ mod packet;
 mod scope;
 mod sleep;
 mod wait;
+mod wait_any;
+mod watch;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,12 +24,19 @@ use std::time::Duration;
 
 pub use crate::hub::task::GreenletId;
 pub use builder::{Builder, spawn, spawn_later, spawn_local};
+pub use future::JoinFuture;
 pub use join_error::JoinError;
 pub use scope::{Scope, ScopedGreenlet, scope};
 pub use sleep::{idle, now, park, park_timeout, run, sleep, sleep_until, yield_now};
-pub use wait::{IWait, Wait, Waitable, iwait, joinall, killall, wait};
+pub use wait::{IWait, IWaitIndexed, Wait, Waitable, iwait, joinall, killall, wait};
+pub use wait_any::{Deadline, wait_any, wait_any_timeout};
 
-pub(crate) use sleep::run_in;
+pub(crate) use builder::spawn_local_at;
+pub(crate) use sleep::{run_in, try_run};
+pub(crate) use wait::sealed::{Subscribe, Subscription};
+pub(crate) use wait::{Ready, sealed};
+
+pub(crate) use watch::watch;
 
 use crate::cancel;
 use crate::hub::waker::{Waker, wake_task};
@@ -320,6 +330,23 @@ impl GreenletRef {
         GreenletRef {
             task,
             counted: true,
+        }
+    }
+
+    /// Another that does not count as somebody who could wake the greenlet.
+    pub(crate) fn uncounted(&self) -> GreenletRef {
+        GreenletRef::of_handle(self.task.clone())
+    }
+
+    /// As [`Greenlet::kill`].
+    pub(crate) fn kill(&self) {
+        cancel::kill(&self.task);
+    }
+
+    /// Has `call` called when the greenlet has ended, at its very end, or now if that is over.
+    pub(crate) fn at_end(&self, call: impl FnOnce() + Send + 'static) {
+        if let Err(Exit::Call(call)) = self.task.at_exit(Exit::Call(Box::new(call))) {
+            call();
         }
     }
 

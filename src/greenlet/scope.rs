@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::panic::{self, AssertUnwindSafe};
+use std::panic::{self, AssertUnwindSafe, Location};
 use std::rc::Rc;
 use std::thread;
 
@@ -160,8 +160,23 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         F: FnOnce() -> T + 'scope,
         T: 'scope,
     {
-        let plan = Plan::sharing();
-        let spawned_at = plan.spawned_at;
+        self.spawn_at(Location::caller(), f)
+    }
+
+    /// As [`Scope::spawn`], for those who spawn on behalf of who stands at `spawned_at`.
+    pub(crate) fn spawn_at<F, T>(
+        &'scope self,
+        spawned_at: &'static Location<'static>,
+        f: F,
+    ) -> ScopedGreenlet<'scope, T>
+    where
+        F: FnOnce() -> T + 'scope,
+        T: 'scope,
+    {
+        let plan = Plan {
+            spawned_at,
+            ..Plan::sharing()
+        };
         self.launch(plan, f).unwrap_or_else(|error| {
             let again = Plan {
                 name: None,

@@ -1,5 +1,6 @@
 //! Giving the turn away: for a time, until woken, or just once.
 
+use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -192,8 +193,13 @@ pub fn run<T>(f: impl FnOnce() -> T) -> T {
 }
 
 pub(crate) fn run_in<T>(world: World, f: impl FnOnce(&Hub) -> T) -> T {
-    let result = run_on_fresh_hub(world, f, take_down);
+    let result = try_run(world, f);
     result.unwrap_or_else(|error| panic!("no descriptors for a hub (it needs two): {error}"))
+}
+
+/// As [`run`], with the lack of descriptors as an error.
+pub(crate) fn try_run<T>(world: World, f: impl FnOnce(&Hub) -> T) -> io::Result<T> {
+    run_on_fresh_hub(world, f, take_down)
 }
 
 /// Kills what is left on a hub and waits for it to end.
@@ -210,7 +216,7 @@ fn take_down(hub: &Hub) {
                 killed.iter().for_each(cancel::kill);
             }
             let step = cancel::deadline_in(TEARDOWN_STEP);
-            if hub.wait_for_others(step.min(limit)) {
+            if hub.wait_for_others(step.min(limit), false) {
                 return true;
             }
             if limit.is_none_or(|limit| limit <= cancel::now()) {

@@ -65,7 +65,8 @@ pub fn killall<'a, T: 'a>(
 }
 
 /// What can be waited for with [`wait`] and [`iwait`]: greenlets, by any of their handles, whose
-/// end it is that is waited for. Only this crate implements it.
+/// end it is that is waited for; events, results and semaphores of the module
+/// [`sync`](crate::sync), of which nothing is taken. Only this crate implements it.
 ///
 /// # Examples
 /// ```
@@ -83,13 +84,28 @@ pub(crate) mod sealed {
     use super::Ready;
 
     /// What is taken back when it is dropped.
-    pub trait Subscription {}
+    pub trait Subscription {
+        /// Whether it has to be asked: it does not call, but wakes who has asked last.
+        fn is_asked(&self) -> bool {
+            false
+        }
+
+        /// Is it ready? If not, whoever runs now is woken when it may be.
+        fn ask(&mut self) -> bool {
+            false
+        }
+    }
 
     /// Tells when something is ready.
     pub trait Subscribe {
+        /// When this becomes ready by itself, on the clock of this thread's hub.
+        fn deadline(&self) -> Option<u64> {
+            None
+        }
+
         /// Has `ready` called, once, when this is ready; at once if it is. What is returned
         /// takes that back when dropped.
-        fn subscribe(&self, ready: Ready) -> Option<Box<dyn Subscription>>;
+        fn subscribe<'a>(&'a self, ready: Ready) -> Option<Box<dyn Subscription + 'a>>;
     }
 }
 
@@ -100,7 +116,7 @@ pub struct Ready {
 }
 
 impl Ready {
-    fn call(self) {
+    pub(crate) fn call(self) {
         let mut state = self.arrivals.lock();
         state.queue.push_back(self.index);
         let waiter = state.waiter.take();
@@ -160,7 +176,10 @@ impl Drop for AtExit {
     }
 }
 
-fn subscribe_to_end(task: &TaskRef, ready: Ready) -> Option<Box<dyn sealed::Subscription>> {
+fn subscribe_to_end(
+    task: &TaskRef,
+    ready: Ready,
+) -> Option<Box<dyn sealed::Subscription + 'static>> {
     match task.at_exit(Exit::Call(Box::new(|| ready.call()))) {
         Ok(id) => {
             let _help = Help::expect_from(task);
@@ -179,7 +198,7 @@ fn subscribe_to_end(task: &TaskRef, ready: Ready) -> Option<Box<dyn sealed::Subs
 }
 
 impl<T> sealed::Subscribe for Greenlet<T> {
-    fn subscribe(&self, ready: Ready) -> Option<Box<dyn sealed::Subscription>> {
+    fn subscribe<'a>(&'a self, ready: Ready) -> Option<Box<dyn sealed::Subscription + 'a>> {
         subscribe_to_end(&self.thread.task, ready)
     }
 }
@@ -187,7 +206,7 @@ impl<T> sealed::Subscribe for Greenlet<T> {
 impl<T> Waitable for Greenlet<T> {}
 
 impl<T> sealed::Subscribe for ScopedGreenlet<'_, T> {
-    fn subscribe(&self, ready: Ready) -> Option<Box<dyn sealed::Subscription>> {
+    fn subscribe<'a>(&'a self, ready: Ready) -> Option<Box<dyn sealed::Subscription + 'a>> {
         subscribe_to_end(&self.thread().task, ready)
     }
 }
@@ -195,12 +214,36 @@ impl<T> sealed::Subscribe for ScopedGreenlet<'_, T> {
 impl<T> Waitable for ScopedGreenlet<'_, T> {}
 
 impl sealed::Subscribe for GreenletRef {
-    fn subscribe(&self, ready: Ready) -> Option<Box<dyn sealed::Subscription>> {
+    fn subscribe<'a>(&'a self, ready: Ready) -> Option<Box<dyn sealed::Subscription + 'a>> {
         subscribe_to_end(&self.task, ready)
     }
 }
 
 impl Waitable for GreenletRef {}
+
+impl<W: Waitable + ?Sized> sealed::Subscribe for &W {
+    fn deadline(&self) -> Option<u64> {
+        (**self).deadline()
+    }
+
+    fn subscribe<'a>(&'a self, ready: Ready) -> Option<Box<dyn sealed::Subscription + 'a>> {
+        (**self).subscribe(ready)
+    }
+}
+
+impl<W: Waitable + ?Sized> Waitable for &W {}
+
+impl<W: Waitable + ?Sized> sealed::Subscribe for Arc<W> {
+    fn deadline(&self) -> Option<u64> {
+        (**self).deadline()
+    }
+
+    fn subscribe<'a>(&'a self, ready: Ready) -> Option<Box<dyn sealed::Subscription + 'a>> {
+        (**self).subscribe(ready)
+    }
+}
+
+impl<W: Waitable + ?Sized> Waitable for Arc<W> {}
 
 /// Iterates over `objects` in the order in which they become ready.
 ///
@@ -250,12 +293,42 @@ pub struct IWait<'a, W: ?Sized> {
     left: usize,
     limit: Option<Duration>,
     deadline: Option<u64>,
-    begun: Option<Begun>,
+    begun: Option<Begun<'a>>,
 }
 
-struct Begun {
+struct Begun<'a> {
     arrivals: Arc<Arrivals>,
-    _subscriptions: Vec<Option<Box<dyn sealed::Subscription>>>,
+    subscriptions: Vec<Option<Box<dyn sealed::Subscription + 'a>>>,
+    /// Those that have to be asked, by index.
+    asked: Vec<usize>,
+    /// When which is due by itself, the earliest last.
+    alarms: Vec<(u64, usize)>,
+}
+
+impl Begun<'_> {
+    /// Asks those that have to be asked, and notes which of them are ready.
+    fn ask(&mut self) {
+        let (subscriptions, arrivals) = (&mut self.subscriptions, &self.arrivals);
+        self.asked.retain(|index| {
+            let ready = subscriptions[*index].as_mut().is_none_or(|one| one.ask());
+            if ready {
+                subscriptions[*index] = None;
+                arrivals.lock().queue.push_back(*index);
+            }
+            !ready
+        });
+    }
+
+    fn next_alarm(&self) -> Option<u64> {
+        self.alarms.last().map(|(deadline, _)| *deadline)
+    }
+
+    /// The earliest that is due by itself.
+    fn due(&mut self) -> Option<usize> {
+        let now = cancel::now();
+        let due = self.alarms.pop_if(|(deadline, _)| *deadline <= now);
+        due.map(|(_, index)| index)
+    }
 }
 
 impl<'a, W: Waitable + ?Sized> IWait<'a, W> {
@@ -275,40 +348,39 @@ impl<'a, W: Waitable + ?Sized> IWait<'a, W> {
         }
     }
 
-    fn begin(&mut self) -> Arc<Arrivals> {
-        if let Some(begun) = &self.begun {
-            return Arc::clone(&begun.arrivals);
-        }
-        self.deadline = self.limit.and_then(cancel::deadline_in);
-        let arrivals = Arc::<Arrivals>::default();
-        let ready = |index| Ready {
-            index,
-            arrivals: Arc::clone(&arrivals),
-        };
-        let objects = self.objects.iter().enumerate();
-        let subscriptions = objects.map(|(index, object)| object.subscribe(ready(index)));
-        let _subscriptions = subscriptions.collect();
-        self.begun = Some(Begun {
-            arrivals: Arc::clone(&arrivals),
-            _subscriptions,
-        });
-        arrivals
+    /// Yields the position of each object with it.
+    ///
+    /// # Examples
+    /// ```
+    /// let finished = [greenroom::spawn(|| ()), greenroom::spawn(|| ())];
+    /// let order = greenroom::iwait(&finished).indexed().map(|(index, _)| index);
+    /// assert_eq!(order.collect::<Vec<_>>(), [0, 1]);
+    /// ```
+    pub fn indexed(self) -> IWaitIndexed<'a, W> {
+        IWaitIndexed(self)
     }
-}
 
-impl<'a, W: Waitable + ?Sized> Iterator for IWait<'a, W> {
-    type Item = &'a W;
+    fn begin(&mut self) -> &mut Begun<'a> {
+        let (limit, objects) = (self.limit, &self.objects);
+        self.begun.get_or_insert_with(|| {
+            self.deadline = limit.and_then(cancel::deadline_in);
+            begin(objects)
+        })
+    }
 
-    fn next(&mut self) -> Option<&'a W> {
+    /// The position of the next that is ready.
+    fn next_index(&mut self) -> Option<usize> {
         if self.left == 0 {
             return None;
         }
-        let arrivals = self.begin();
         loop {
-            if let Some(index) = arrivals.next() {
+            let begun = self.begin();
+            begun.ask();
+            if let Some(index) = begun.arrivals.next().or_else(|| begun.due()) {
                 self.left -= 1;
-                return Some(self.objects[index]);
+                return Some(index);
             }
+            let alarm = begun.next_alarm();
             if self
                 .deadline
                 .is_some_and(|deadline| deadline <= cancel::now())
@@ -316,8 +388,59 @@ impl<'a, W: Waitable + ?Sized> Iterator for IWait<'a, W> {
                 self.left = 0;
                 return None;
             }
-            cancel::park_on(Why::Wait(self.left), self.deadline);
+            let first = self.deadline.into_iter().chain(alarm).min();
+            cancel::park_on(Why::Wait(self.left), first);
         }
+    }
+}
+
+fn begin<'a, W: Waitable + ?Sized>(objects: &[&'a W]) -> Begun<'a> {
+    let arrivals = Arc::<Arrivals>::default();
+    let ready = |index| Ready {
+        index,
+        arrivals: Arc::clone(&arrivals),
+    };
+    let indexed = || objects.iter().enumerate();
+    let subscriptions: Vec<_> = indexed()
+        .map(|(index, object)| object.subscribe(ready(index)))
+        .collect();
+    let is_asked = |index: &usize| {
+        let subscription = subscriptions[*index].as_ref();
+        subscription.is_some_and(|one| one.is_asked())
+    };
+    let asked = (0..objects.len()).filter(is_asked).collect();
+    let mut alarms: Vec<_> = indexed()
+        .filter_map(|(index, object)| Some((object.deadline()?, index)))
+        .collect();
+    alarms.sort_unstable_by(|one, other| other.cmp(one));
+    Begun {
+        arrivals,
+        subscriptions,
+        asked,
+        alarms,
+    }
+}
+
+impl<'a, W: Waitable + ?Sized> Iterator for IWait<'a, W> {
+    type Item = &'a W;
+
+    fn next(&mut self) -> Option<&'a W> {
+        self.next_index().map(|index| self.objects[index])
+    }
+}
+
+/// As [`IWait`], with positions; made by [`IWait::indexed`], where an example is.
+#[must_use = "nothing is waited for until the iterator is used"]
+#[derive(Debug)]
+pub struct IWaitIndexed<'a, W: ?Sized>(IWait<'a, W>);
+
+impl<'a, W: Waitable + ?Sized> Iterator for IWaitIndexed<'a, W> {
+    type Item = (usize, &'a W);
+
+    fn next(&mut self) -> Option<(usize, &'a W)> {
+        self.0
+            .next_index()
+            .map(|index| (index, self.0.objects[index]))
     }
 }
 

@@ -11,8 +11,10 @@
 //!
 //! A locked instruction costs as much as an allocation, and all that was stored before has to
 //! wait for it. So a spawn and its join have none for the count:
-//! * The hub holds its tasks without a count, by the flag `housed`. While that is set, only the
-//!   hub's OS thread may let go of the last count; another thread sends it home instead.
+//! * The hub holds a task that is born on it without a count, by the flag `housed`. While that is
+//!   set, only the hub's OS thread may let go of the last count; another thread sends it home
+//!   instead. No thread can see it set too late, for it is set before any other knows the task.
+//!   So a task that is sent to the hub, by a thread that knows it already, is held by a count.
 //! * There, who lets go of a count sees by a plain load that it is the last: where there is no
 //!   other, and no hub, there is nobody who could make one.
 //!
@@ -32,7 +34,7 @@ use std::panic::Location;
 use std::process;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::remote::{Message, Shared};
 use super::task::{Task, TaskPtr};
@@ -58,17 +60,18 @@ impl<R> Cell<R> {
 
 /// Makes a task with a place for a result of type `R`, counted once.
 ///
-/// Uses a cell again, if `kept` has one.
+/// If it is to be launched right here, then `home` is its hub: that houses it from now on, and
+/// may have a cell for it.
 pub(crate) fn new_task<R>(
     hub: &Arc<Shared>,
-    kept: Option<&Cells>,
+    home: Option<&Hub>,
     id: u64,
     name: Option<Box<str>>,
     spawned_at: &'static Location<'static>,
 ) -> (TaskRef, Slot<R>) {
     let needed = Cell::<R>::LAYOUT;
     let fits = needed.size() <= LAYOUT_KEPT.size() && needed.align() <= LAYOUT_KEPT.align();
-    let used = kept.filter(|_| fits).and_then(Cells::take);
+    let used = home.filter(|_| fits).and_then(|home| home.cells.take());
     let cell = match used {
         Some(task) => {
             // SAFETY: what is kept is a whole task, and nobody else's any more.
@@ -88,7 +91,10 @@ pub(crate) fn new_task<R>(
         }
     };
     // SAFETY: as above. A cell that is used again had another type's result here, long gone.
-    unsafe { (&raw mut (*cell.as_ptr()).result).write(UnsafeCell::new(None)) };
+    unsafe {
+        (&raw mut (*cell.as_ptr()).result).write(UnsafeCell::new(None));
+        (*cell.as_ptr()).task.housed = AtomicBool::new(home.is_some());
+    }
     (TaskRef(cell.cast()), Slot(cell))
 }
 
@@ -101,7 +107,7 @@ unsafe impl Send for TaskRef {}
 unsafe impl Sync for TaskRef {}
 
 impl TaskRef {
-    /// One count more, for a task that is counted, or housed on this OS thread's hub.
+    /// One count more, for a task that is counted, or held by this OS thread's hub.
     pub(super) fn of(task: &Task) -> TaskRef {
         if task.refs.fetch_add(1, Ordering::Relaxed) > REFS_MAX {
             process::abort();
@@ -197,19 +203,17 @@ impl TaskRef {
     }
 }
 
-/// The hub holds `task` from now on, whoever counts it.
-pub(super) fn house(task: &Task) {
-    task.housed.store(true, Ordering::Relaxed);
-}
-
 /// The hub lets go of `task`, and must have no pointer to it left.
 ///
 /// # Safety
-/// `hub` has housed it, and its coroutine has returned.
+/// `hub` held it, since it was launched there, and its coroutine has returned.
 pub(super) unsafe fn evict(task: TaskPtr, hub: &Hub) {
     let at = task.get().cell;
-    let counted = task.get().refs.load(Ordering::Acquire) > 0;
-    if counted {
+    if !task.get().housed.load(Ordering::Relaxed) {
+        // The count with which it was sent here.
+        return drop(TaskRef(at));
+    }
+    if task.get().refs.load(Ordering::Acquire) > 0 {
         task.get().housed.store(false, Ordering::Release);
     } else {
         // SAFETY: nobody counts it, and nobody but the hub could have begun to.

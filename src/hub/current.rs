@@ -77,7 +77,7 @@ pub(super) unsafe fn adopt(hub: *const Hub) {
     CURRENT.set(hub);
 }
 
-pub(super) fn watch_forks() {
+pub(crate) fn watch_forks() {
     sys::fork::watch(forget_in_forked_child);
 }
 

@@ -4,6 +4,7 @@
 //!   launch ---> Spawned      on the spawner's stack; on the hub's own for what was sent to it
 //!   turn -----> Switched     on the hub's own, before `to` runs
 //!   bury -----> Finished     on the hub's own, after the stack has been given back
+//!   by hand --> Transferred  on the stack that was switched to: a generator, a fiber, or back
 //! ```
 //!
 //! While a callback runs nobody does, as far as the hub is concerned: so it can't park, and what
@@ -15,6 +16,7 @@ use std::mem;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::rc::Rc;
 
+use super::nested::CoroutineId;
 use super::task::{GreenletId, Task, TaskPtr};
 use super::{Hub, current_hub};
 
@@ -40,6 +42,19 @@ pub enum Event<'a> {
         /// Who runs now; the same as `from` if nobody else could run.
         to: GreenletId,
     },
+    /// One greenlet has gone from one of its stacks to another: into a generator or a fiber, out
+    /// of one, or between two.
+    #[non_exhaustive]
+    Transferred {
+        /// Whose stacks they are.
+        greenlet: GreenletId,
+        /// Which coroutine was left; `None` for the greenlet's own stack.
+        from: Option<CoroutineId>,
+        /// Which one runs now; `None` for the greenlet's own stack.
+        to: Option<CoroutineId>,
+        /// Not to go on there, but to end, or to hear of a panic.
+        thrown: bool,
+    },
     /// A greenlet has ended, and its stack is free.
     #[non_exhaustive]
     Finished {
@@ -60,16 +75,19 @@ struct Listener {
 pub(super) struct Events {
     heard: Cell<bool>,
     telling: Cell<bool>,
+    /// A watchdog wants to see each switch.
+    watched: Cell<bool>,
     listeners: RefCell<Vec<Rc<Listener>>>,
     /// Who ran last; kept only while somebody listens.
     last: Cell<u64>,
 }
 
 impl Events {
-    pub(super) fn new() -> Events {
+    pub(super) fn new(watched: bool) -> Events {
         Events {
-            heard: Cell::new(false),
+            heard: Cell::new(watched),
             telling: Cell::new(false),
+            watched: Cell::new(watched),
             listeners: RefCell::default(),
             last: Cell::new(0),
         }
@@ -89,15 +107,21 @@ impl Events {
         drop(listeners);
         let mut listeners = self.listeners.borrow_mut();
         listeners.retain(|listener| !listener.ended.get());
-        self.heard.set(!listeners.is_empty());
+        self.heard.set(!listeners.is_empty() || self.watched.get());
         self.telling.set(false);
     }
 
+    /// Whether somebody other than a watchdog listens.
+    fn have_listeners(&self) -> bool {
+        !self.listeners.borrow().is_empty()
+    }
+
     fn add(&self, listener: &Rc<Listener>, running: u64) {
-        self.listeners.borrow_mut().push(Rc::clone(listener));
-        if !self.telling.get() && !self.heard.replace(true) {
+        if !self.telling.get() && !self.have_listeners() {
+            self.heard.set(true);
             self.last.set(running);
         }
+        self.listeners.borrow_mut().push(Rc::clone(listener));
     }
 }
 
@@ -125,6 +149,9 @@ impl Listener {
 impl Hub {
     #[cold]
     pub(super) fn tell_spawned(&self, task: &Task) {
+        if self.events.watched.get() {
+            self.shared.pulse.count_greenlets(self.alive());
+        }
         self.tell(&Event::Spawned {
             id: task.greenlet_id(),
             name: task.name.as_deref(),
@@ -132,8 +159,24 @@ impl Hub {
         });
     }
 
+    /// Begins or ceases to show each switch to watchdogs.
+    pub(super) fn be_watched(&self, watched: bool) {
+        self.events.watched.set(watched);
+        let heard = watched || self.events.have_listeners();
+        self.events.heard.set(heard && !self.events.telling.get());
+        if !watched {
+            self.shared.pulse.rest();
+        }
+    }
+
     #[cold]
     pub(super) fn tell_switched(&self, to: TaskPtr) {
+        if self.events.watched.get() {
+            self.shared.pulse.beat(to, self.alive());
+            if !self.events.have_listeners() {
+                return;
+            }
+        }
         let to = to.get().greenlet_id();
         let from = GreenletId::new(self.events.last.replace(to.number()));
         self.tell(&Event::Switched { from, to });
@@ -145,7 +188,7 @@ impl Hub {
     }
 
     /// With nobody running meanwhile, so that a callback that would park blocks instead.
-    fn tell(&self, event: &Event<'_>) {
+    pub(super) fn tell(&self, event: &Event<'_>) {
         let running = self.running.replace(None);
         self.events.tell(event);
         self.running.set(running);

@@ -164,6 +164,6 @@ pub fn wait_idle(limit: Option<Duration>) -> bool {
     with_hub(|hub| {
         let Some(hub) = hub else { return true };
         let deadline = limit.map(|limit| clock::saturating_add(hub.fresh_now(), limit));
-        hub.wait_for_others(deadline)
+        hub.wait_for_others(deadline, true)
     })
 }

@@ -11,6 +11,8 @@
 //! | count greenlets, timers, stacks, switches | [`stats`] |
 //! | see how deep stacks are used | [`stack_census`] |
 //! | be told of each spawn, switch and end | [`subscribe`] |
+//! | prove that something lets the others run | [`assert_switches`] |
+//! | see all hubs of the process, or be told of blocked ones | [`inspect`](crate::inspect) |
 //!
 //! # Examples
 //! A second hub, on an OS thread of its own, runs what it is sent until its root is unparked:
@@ -50,6 +52,8 @@
 //!
 //! Which file first: `task` (states), `turn` (the picture above), then this one.
 
+mod assert;
+mod background;
 #[allow(
     unsafe_code,
     reason = "tasks are counted, and their memory is used again"
@@ -60,9 +64,11 @@ mod current;
 mod events;
 mod handle;
 mod hook;
+pub(crate) mod nested;
+pub(crate) mod pulse;
 pub(crate) mod remote;
 pub(crate) mod sim;
-mod slots;
+pub(crate) mod slots;
 mod stats;
 mod stuck;
 #[allow(unsafe_code, reason = "switches between stacks")]
@@ -82,10 +88,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 
+pub use assert::assert_switches;
+pub(crate) use background::Background;
 pub(crate) use cell::{Slot, TaskRef, new_task};
-pub(crate) use current::{current_hub, run_on_fresh_hub, with_hub};
+pub(crate) use current::{current_hub, run_on_fresh_hub, watch_forks, with_hub};
 pub use events::{Event, Subscription, subscribe};
 pub use handle::{HubHandle, current, dump, stack_census, stats, try_current, wait_idle};
+pub use nested::CoroutineId;
 pub(crate) use remote::{Message, Shared};
 pub use stats::Stats;
 pub(crate) use stuck::Help;
@@ -123,6 +132,10 @@ pub(crate) struct Hub {
     greenlet_ids: Cell<u64>,
     /// Parked tasks that something outside this hub will wake, which nothing here shows.
     pub(crate) helped: Rc<Cell<usize>>,
+    /// Waits for what other OS threads may have as well, if there are any.
+    pub(crate) perhaps_helped: Rc<Cell<usize>>,
+    /// Greenlets that `wait_idle` does not wait for.
+    background: Rc<Cell<usize>>,
     /// When this hub last saw that there are other OS threads.
     company_seen_at: Cell<u64>,
     /// Who waits for the end of all others.
@@ -147,6 +160,8 @@ impl Hub {
         root.local().state.set(State::Running);
         root.set_minimal_id(0);
         let now = world.now();
+        root.local().born.set(now);
+        pulse::enlist(&shared);
         Ok(Rc::new(Hub {
             running: Cell::new(Some(TaskPtr::new(&root))),
             shared,
@@ -162,11 +177,13 @@ impl Hub {
             forks: sys::fork::generation(),
             now: Cell::new(now),
             turn: turn::Progress::default(),
-            events: events::Events::new(),
+            events: events::Events::new(pulse::are_wanted()),
             counters: stats::Counters::default(),
             frame_ids: Cell::new(0),
             greenlet_ids: Cell::new(0),
             helped: Rc::default(),
+            perhaps_helped: Rc::default(),
+            background: Rc::default(),
             company_seen_at: Cell::new(0),
             outwaiters: RefCell::default(),
             stuck: RefCell::default(),
@@ -245,6 +262,7 @@ impl Hub {
 
     /// Parks whoever runs until it is woken, at the latest at `deadline`. May return early for
     /// no reason: the caller looks again at what it waits for.
+    #[inline]
     pub(crate) fn park(&self, why: Why, deadline: Option<u64>) {
         self.note_why(why);
         self.park_noted(deadline);
@@ -453,12 +471,21 @@ impl Hub {
 
     /// Parks the root until all others have ended; false at the deadline, at a kill or a timeout
     /// from outside, or when they never will because nothing is left that could wake them.
-    pub(crate) fn wait_for_others(&self, deadline: Option<u64>) -> bool {
+    /// Those in the background may be spared the wait.
+    pub(crate) fn wait_for_others(&self, deadline: Option<u64>, spare_background: bool) -> bool {
         let me = usize::from(self.running().is_some_and(|task| !self.is_root(task)));
+        let spared = || {
+            if spare_background {
+                self.background.get()
+            } else {
+                0
+            }
+        };
+        let all_ended = || self.alive() <= me + spared();
         loop {
             // What has been sent here, and not yet looked at, is to finish as well.
             self.receive_mail();
-            if self.alive() <= me && !self.shared.has_mail() {
+            if all_ended() && !self.shared.has_mail() {
                 return true;
             }
             if deadline.is_some_and(|deadline| deadline <= self.now()) || self.is_interrupted() {
@@ -468,7 +495,7 @@ impl Hub {
             if self.run_queue.borrow().is_empty() && self.timers.borrow().len() == 0 {
                 let stuck = self.is_stuck();
                 if stuck {
-                    return self.alive() <= me;
+                    return all_ended();
                 }
             }
         }
@@ -491,6 +518,18 @@ impl Hub {
         self.outwaiters
             .borrow_mut()
             .retain(|other| Some(*other) != task);
+    }
+
+    /// Notes that whoever runs has spawned `task`, unless somebody elsewhere has.
+    pub(crate) fn note_spawner(&self, task: &Task) {
+        if let Some(running) = self.running() {
+            let _ = task.spawner.compare_exchange(
+                u64::MAX,
+                running.get().id,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+        }
     }
 
     /// Number of greenlets that have been launched and have not ended.

@@ -21,6 +21,7 @@ use once_cell::sync::Lazy;
 
 use super::Hub;
 use super::cell::TaskRef;
+use super::pulse::Pulse;
 use crate::poller::Key;
 use crate::sys::epoll::Epoll;
 use crate::sys::event_fd::EventFd;
@@ -62,6 +63,8 @@ pub(crate) struct Shared {
     ids: AtomicU64,
     /// Handles by which another thread may wake or start something here.
     pub(crate) handles: AtomicUsize,
+    /// What watchdogs look at.
+    pub(super) pulse: Pulse,
     /// Rings of the bell, for statistics.
     pub(crate) rings: AtomicU64,
 }
@@ -91,6 +94,7 @@ impl Shared {
             forks: fork::generation(),
             ids: AtomicU64::new(1),
             handles: AtomicUsize::new(0),
+            pulse: Pulse::new(),
             rings: AtomicU64::new(0),
         }
     }
@@ -162,6 +166,7 @@ impl Shared {
         self.closed.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
         self.empty_inbox();
+        self.pulse.rest();
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -2,24 +2,24 @@
 
 /// See the head of this file.
 #[derive(Debug)]
-pub(super) struct Slots<T> {
+pub(crate) struct Slots<T> {
     entries: Vec<Option<T>>,
     vacant: Vec<usize>,
 }
 
 impl<T> Slots<T> {
-    pub(super) fn new() -> Slots<T> {
+    pub(crate) fn new() -> Slots<T> {
         Slots {
             entries: Vec::new(),
             vacant: Vec::new(),
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.vacant.len()
     }
 
-    pub(super) fn insert(&mut self, value: T) -> usize {
+    pub(crate) fn insert(&mut self, value: T) -> usize {
         match self.vacant.pop() {
             Some(index) => {
                 debug_assert!(self.entries[index].is_none());
@@ -33,7 +33,11 @@ impl<T> Slots<T> {
         }
     }
 
-    pub(super) fn remove(&mut self, index: usize) -> Option<T> {
+    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
+        self.entries.get_mut(index)?.as_mut()
+    }
+
+    pub(crate) fn remove(&mut self, index: usize) -> Option<T> {
         let value = self.entries.get_mut(index)?.take();
         if value.is_some() {
             self.vacant.push(index);
@@ -41,7 +45,7 @@ impl<T> Slots<T> {
         value
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.entries.iter().flatten()
     }
 }

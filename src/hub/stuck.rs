@@ -22,8 +22,8 @@ impl Hub {
     ///
     /// Errs on the side of waiting. Who could: the kernel, through a descriptor that somebody
     /// waits for; a thread of our own that works for a parked greenlet; another thread that
-    /// holds a handle of this hub or of one of its greenlets (in a process with one OS thread
-    /// there is no other).
+    /// holds a handle of this hub or of one of its greenlets, or shares a lock, an event or the
+    /// like with them (in a process with one OS thread there is no other).
     pub(super) fn is_stuck(&self) -> bool {
         if self.root_unwinds.get() || self.helped.get() > 0 {
             return false;
@@ -33,7 +33,9 @@ impl Hub {
             // Nothing outside can reach simulated sockets, and other threads take no part.
             return waiting <= sim.on_sockets() && !self.shared.has_mail();
         }
-        let alone = self.shared.handles.load(Ordering::Acquire) == 0 || self.is_only_thread();
+        let unknown =
+            self.perhaps_helped.get() == 0 && self.shared.handles.load(Ordering::Acquire) == 0;
+        let alone = unknown || self.is_only_thread();
         // Mail last: who has let go of a handle, or has ended, may have left a message before.
         alone && waiting == 0 && !self.shared.has_mail()
     }
@@ -103,18 +105,30 @@ impl Hub {
 }
 
 /// While it lives, this thread's hub expects to be woken by another thread, and so does not
-/// declare that an operation would block forever.
+/// declare that an operation would block forever; or holds that to be possible, and so declares
+/// it only if there is no other thread.
 ///
 /// It counts on the hub that it was made on, also when it is dropped inside another one's `run`.
 pub(crate) struct Help(Option<Rc<Cell<usize>>>);
 
 impl Help {
     pub(crate) fn expect() -> Help {
-        let helped = with_hub(|hub| hub.map(|hub| Rc::clone(&hub.helped)));
-        if let Some(helped) = &helped {
-            helped.set(helped.get() + 1);
+        Help::counted_by(|hub| &hub.helped)
+    }
+
+    #[inline]
+    fn counted_by(counter: impl Fn(&Hub) -> &Rc<Cell<usize>>) -> Help {
+        let counter = with_hub(|hub| hub.map(|hub| Rc::clone(counter(hub))));
+        if let Some(counter) = &counter {
+            counter.set(counter.get() + 1);
         }
-        Help(helped)
+        Help(counter)
+    }
+
+    /// For a wait for what other OS threads can reach, if there are any: a lock, an event.
+    #[inline]
+    pub(crate) fn is_possible() -> Help {
+        Help::counted_by(|hub| &hub.perhaps_helped)
     }
 
     /// If `task` belongs to another hub.
@@ -126,8 +140,8 @@ impl Help {
 
 impl Drop for Help {
     fn drop(&mut self) {
-        if let Some(helped) = &self.0 {
-            helped.set(helped.get() - 1);
+        if let Some(counter) = &self.0 {
+            counter.set(counter.get() - 1);
         }
     }
 }

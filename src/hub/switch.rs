@@ -11,7 +11,7 @@ use std::os::fd::BorrowedFd;
 use std::ptr;
 
 use super::cell::{self, TaskRef};
-use super::task::{State, Task, TaskPtr, Why};
+use super::task::{State, Task, TaskPtr};
 use super::{Hub, current, with_hub};
 use crate::coroutine::Coroutine;
 use crate::poller::Interest;
@@ -28,9 +28,10 @@ impl Hub {
     }
 
     /// Gives a task its stack with `body` on it and queues it: first in, first out. The hub holds
-    /// the task until the body has returned.
+    /// the task until the body has returned: houses it, or has a count of it.
     ///
     /// # Safety
+    /// The task must be housed, or a count of it be forgotten after this, for the hub.
     /// `body` must not unwind, and what it borrows must outlive its run, or live for ever if
     /// it is never run to its end.
     pub(crate) unsafe fn launch(
@@ -43,7 +44,6 @@ impl Hub {
         debug_assert!(self.owns(task));
         let at = TaskPtr::new(task);
         let hub = ptr::from_ref(self);
-        cell::house(task);
         let start = move || {
             // Its thread-locals may never have seen a hub.
             // SAFETY: this hub resumes it, and so is there as long as it runs.
@@ -56,6 +56,8 @@ impl Hub {
         let local = task.local();
         task.set_slot(self.tasks.borrow_mut().insert(at));
         local.since.set(self.now());
+        local.born.set(self.now());
+        self.note_spawner(task);
         local.state.set(State::Parked);
         self.counters.spawned.add(1);
         match start_at {
@@ -84,8 +86,6 @@ fn disarm_start(task: TaskPtr) {
 const TASK_BYTES_HOT: usize = 192;
 /// From a suspended switch up to the user's frame of a socket read: 560 bytes were seen.
 const FRAME_BYTES_HOT: usize = 512;
-/// With the place for a small result.
-const CELL_BYTES: usize = size_of::<Task>() + CACHE_LINE;
 const CACHE_LINE: usize = 64;
 
 /// Writes `body` onto `stack` and gives both to `task`.
@@ -93,11 +93,6 @@ const CACHE_LINE: usize = 64;
 /// # Safety
 /// As for [`Coroutine::new`]: `body` must not unwind, and must outlive its run.
 unsafe fn prepare(at: TaskPtr, stack: Stack, body: impl FnOnce()) {
-    let frames_begin = stack.top() - FRAME_BYTES_HOT;
-    at.get()
-        .local()
-        .rests_at
-        .set(ptr::without_provenance(frames_begin));
     // SAFETY: the caller vouches for the body; the task outlives its own coroutine.
     let coroutine = unsafe {
         Coroutine::new(stack, move |suspender| {
@@ -152,16 +147,7 @@ pub(super) fn prefetch_task(task: TaskPtr) {
 /// cell, so that should have come first.
 #[inline]
 pub(super) fn prefetch_stack(task: TaskPtr) {
-    let local = task.get().local();
-    prefetch(local.rests_at.get(), FRAME_BYTES_HOT);
-    if local.why.get() == Why::Start {
-        // Its first resume is likely to be its last: the end needs all of the cell.
-        let cell = ptr::from_ref(task.get()).cast::<u8>();
-        prefetch(
-            cell.wrapping_add(TASK_BYTES_HOT),
-            CELL_BYTES - TASK_BYTES_HOT,
-        );
-    }
+    prefetch(task.get().local().rests_at.get(), FRAME_BYTES_HOT);
 }
 
 #[inline]
@@ -183,7 +169,7 @@ pub(super) fn retire(task: &Task) -> Stack {
 /// Lets go of a task, which has been retired and is in no queue or table any more.
 pub(super) fn let_go(task: TaskPtr, hub: &Hub) {
     debug_assert!(hub.owns(task.get()));
-    // SAFETY: `launch` has housed it; it has been retired, so its coroutine has returned.
+    // SAFETY: it was launched here, and has been retired, so its coroutine has returned.
     unsafe { cell::evict(task, hub) }
 }
 

@@ -27,10 +27,11 @@ use std::fmt;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::cell::TaskRef;
+use super::nested::CoroutineId;
 use super::remote::{ID_BITS, REMOTE_BIT, Shared};
 use super::waker::Waker;
 use crate::coroutine::{Coroutine, Suspender};
@@ -44,8 +45,12 @@ use crate::timer;
 pub struct GreenletId(u64);
 
 impl GreenletId {
-    pub(super) fn new(number: u64) -> GreenletId {
+    pub(crate) fn new(number: u64) -> GreenletId {
         GreenletId(number)
+    }
+
+    pub(crate) fn is_of_same_hub(self, other: GreenletId) -> bool {
+        self.0 >> ID_BITS == other.0 >> ID_BITS
     }
 
     pub(super) fn number(self) -> u64 {
@@ -152,6 +157,10 @@ pub(crate) struct Local {
     /// The thread-locals that it runs with; `None` for those of whoever runs the hub.
     #[cfg(feature = "monkey")]
     pub(crate) identity: RefCell<Option<Arc<Identity>>>,
+    /// When it was launched, by the hub's clock.
+    pub(crate) born: Cell<u64>,
+    /// The coroutine on whose stack it stands, if not on its own.
+    pub(crate) innermost: Cell<Option<CoroutineId>>,
     /// Storage of the room `local`.
     pub(crate) locals: RefCell<Option<Box<dyn Any>>>,
     /// Storage of the same room that those inherit who are spawned by this task.
@@ -177,6 +186,8 @@ impl Local {
             met: Cell::new(u64::MAX),
             #[cfg(feature = "monkey")]
             identity: RefCell::new(None),
+            born: Cell::new(0),
+            innermost: Cell::new(None),
             locals: RefCell::new(None),
             tree: Cell::new(None),
         }
@@ -265,6 +276,8 @@ pub(crate) struct Task {
     /// The token of `unpark`.
     pub(crate) token: AtomicBool,
     phase: AtomicU8,
+    /// Kills and timeouts that unwind its stack now, or were caught and not yet dropped.
+    pub(crate) cancellations: AtomicU32,
     /// Nobody wants the result, said on the hub's own OS thread.
     detached: AtomicBool,
     /// How often the task is counted, and whether its hub holds it as well: see the file `cell`.
@@ -274,6 +287,8 @@ pub(crate) struct Task {
     /// `u32::MAX` until they have one. Written by the hub's OS thread, read by all.
     minimal_id: AtomicU32,
     local: Local,
+    /// The id of the greenlet that has spawned it; `u64::MAX` for none.
+    pub(crate) spawner: AtomicU64,
     pub(crate) id: u64,
     pub(crate) name: Option<Box<str>>,
     pub(crate) spawned_at: &'static Location<'static>,
@@ -288,7 +303,7 @@ pub(crate) struct Task {
 // the task's hub; all other fields are immutable or synchronise themselves. What `local` owns
 // (the coroutine, the storage of green_local! and tree_local!) is taken out before the task
 // ends, on the hub's thread, so that no other thread drops it; a task that never runs to its end
-// (its thread has ended, it was declared abandoned) is never dropped, for the leaked hub counts it.
+// (its thread has ended, it was declared abandoned) is never dropped, for the leaked hub holds it.
 unsafe impl Send for Task {}
 // SAFETY: as above.
 unsafe impl Sync for Task {}
@@ -314,7 +329,9 @@ impl Task {
             killed: AtomicBool::new(false),
             token: AtomicBool::new(false),
             phase: AtomicU8::new(ALIVE),
+            cancellations: AtomicU32::new(0),
             detached: AtomicBool::new(false),
+            spawner: AtomicU64::new(u64::MAX),
             exits: Mutex::default(),
             refs: AtomicUsize::new(1),
             housed: AtomicBool::new(false),
@@ -347,6 +364,8 @@ impl Task {
         self.minimal_id = AtomicU32::new(u32::MAX);
         self.killed = AtomicBool::new(false);
         self.token = AtomicBool::new(false);
+        self.cancellations = AtomicU32::new(0);
+        self.spawner = AtomicU64::new(u64::MAX);
         self.phase = AtomicU8::new(ALIVE);
         self.detached = AtomicBool::new(false);
         self.refs = AtomicUsize::new(1);
@@ -471,8 +490,8 @@ impl fmt::Display for Task {
 
 /// A task by address, without a count: for queues of the hub that owns it.
 ///
-/// Valid as long as the task is in its hub's table, which is until it has ended and its
-/// coroutine has returned; the hub keeps no pointer beyond that.
+/// Valid as long as the hub holds the task, which is from its launch until it has ended and its
+/// coroutine has returned; the hub keeps no pointer beyond that. Its root the hub counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TaskPtr(NonNull<Task>);
 
@@ -483,7 +502,7 @@ impl TaskPtr {
 
     #[inline]
     pub(crate) fn get<'a>(self) -> &'a Task {
-        // SAFETY: see the type's description; the hub's table holds a counted reference.
+        // SAFETY: see the type's description; what is held is not freed.
         unsafe { self.0.as_ref() }
     }
 

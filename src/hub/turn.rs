@@ -149,7 +149,7 @@ impl Hub {
     }
 
     /// Wakes those who wait for the end of all others, to look again.
-    fn tell_who_waits_for_others(&self) {
+    pub(super) fn tell_who_waits_for_others(&self) {
         let waiters = self.outwaiters.borrow();
         waiters.iter().for_each(|task| self.wake(task.get()));
     }
@@ -236,6 +236,9 @@ impl Hub {
         self.trim_stacks(timeout);
         if self.shared.fall_asleep() {
             self.counters.sleeps.add(1);
+            if self.events.are_heard() {
+                self.shared.pulse.rest();
+            }
             self.collect(timeout);
             self.shared.wake_up();
         }

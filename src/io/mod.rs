@@ -2,7 +2,8 @@
 //!
 //! To move code over, replace `std::io` by `greenroom::io`: std's traits and types are exported
 //! here again, with [`pipe`] and [`stdin`] that park. Whatever else is [`AsFd`] can be waited for
-//! with [`wait_readable`] and [`wait_writable`]; sockets are in [`net`](crate::net).
+//! with [`wait_readable`] and [`wait_writable`], or together with other things as [`readable`] and
+//! [`writable`]; sockets are in [`net`](crate::net).
 //!
 //! Standard output and standard error are std's own: a write to them blocks the OS thread, for
 //! their locks belong to it.
@@ -31,6 +32,7 @@ mod source;
 mod stdin;
 mod turnstile;
 mod wait;
+mod watch;
 
 pub use pipe::{PipeReader, PipeWriter, pipe};
 pub(crate) use simulated::sit_out;
@@ -43,3 +45,4 @@ pub use std::io::{
 };
 pub use stdin::{Stdin, StdinLock, stdin};
 pub use wait::{cancel_waits, wait_readable, wait_writable};
+pub use watch::{Readable, Writable, readable, writable};

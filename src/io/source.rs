@@ -138,6 +138,20 @@ impl Source {
         self.operate(interest, || self.timeout(interest), op, |_| false)
     }
 
+    /// As [`retry`](Source::retry), for no longer than `limit`, whatever the user's timeout is,
+    /// and as if there were no simulation.
+    ///
+    /// # Errors
+    /// WouldBlock at the limit.
+    pub(crate) fn retry_within<R>(
+        &self,
+        limit: Option<Duration>,
+        interest: Interest,
+        op: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.operate(interest, || limit, op, |_| false)
+    }
+
     /// As [`retry`](Source::retry), for byte streams on which a transfer of fewer than `want`
     /// bytes shows that there is no more to have: the next call then parks without trying. So it
     /// is with TCP. A Unix socket's read also ends where passed descriptors begin, a pipe's
@@ -176,6 +190,13 @@ impl Source {
             io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
             _ => error,
         })
+    }
+
+    /// Puts the descriptor into the epoll set of `hub`.
+    pub(super) fn register_on(&self, hub: &Hub) -> io::Result<Key> {
+        let key = hub.register(self.as_fd(), self.known_as)?;
+        self.registrations.note(hub, key);
+        Ok(key)
     }
 
     pub(crate) fn set_nonblocking(&self, on: bool) -> io::Result<()> {
@@ -377,10 +398,7 @@ impl<'a> Turn<'a> {
 
     #[cold]
     fn register(&mut self) -> io::Result<Key> {
-        let key = self
-            .hub
-            .register(self.source.as_fd(), self.source.known_as)?;
-        self.source.registrations.note(self.hub, key);
+        let key = self.source.register_on(self.hub)?;
         self.key = Some(key);
         Ok(key)
     }

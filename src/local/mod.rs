@@ -11,6 +11,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::thread::AccessError;
 
+use crate::hub::task::Local;
 use crate::hub::with_hub;
 
 pub use tree::TreeKey;
@@ -183,6 +184,13 @@ impl<T: 'static> LocalKey<RefCell<T>> {
     pub fn replace(&'static self, value: T) -> T {
         self.with(|cell| cell.replace(value))
     }
+}
+
+/// How many values a greenlet has of its own.
+pub(crate) fn count(local: &Local) -> usize {
+    let locals = local.locals.borrow();
+    let table = locals.as_ref().and_then(|any| any.downcast_ref::<Table>());
+    table.map_or(0, Vec::len)
 }
 
 /// Calls `f` with the table of whoever runs.

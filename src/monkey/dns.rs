@@ -43,7 +43,7 @@ fn lend(what: &'static str, f: &dyn Fn() -> isize) -> Option<isize> {
         // SAFETY: see `h_errno`.
         (result, errno(), unsafe { *h_errno() })
     };
-    let done = cancel::foreign(|| cancel::shield(|| threadpool::call(what, job)));
+    let done = cancel::foreign(|| cancel::shield(|| threadpool::offload(what, job)));
     let (result, errno, code) = done.ok()?;
     // SAFETY: see `h_errno`.
     unsafe { *h_errno() = code };
@@ -122,7 +122,7 @@ fn look_up(
         };
         (code, errno(), answer)
     };
-    cancel::foreign(|| threadpool::call("a name lookup", job))
+    cancel::foreign(|| threadpool::offload("a name lookup", job))
 }
 
 #[unsafe(no_mangle)]

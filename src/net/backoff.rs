@@ -4,11 +4,11 @@
 //! a loop that logs and goes on would spin. So the listener itself pauses before it says so, for
 //! 10 ms at first and twice as long each time, up to 1 s, until an accept succeeds.
 use crate::greenlet::sleep;
-use crate::hub::sim::Socket;
 use crate::io::Source;
 use crate::poller::Interest;
 use crate::sys::addr::SockAddr;
 use crate::sys::socket;
+use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -17,7 +17,7 @@ use std::time::Duration;
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// How often in a row accepts failed for want of descriptors or memory.
+/// How often in a row accepts failed, for want of descriptors or memory for the most part.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: AtomicU32,
@@ -26,38 +26,54 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// Accepts one connection.
     pub(crate) fn accept(&self, listener: &Source) -> io::Result<(Source, SockAddr)> {
-        let result = match listener.simulated() {
-            None => {
-                let accepted = listener.retry(Interest::Read, socket::accept);
-                accepted.map(|(fd, addr)| (Source::new(fd), addr))
-            }
-            Some(simulated) => accept_simulated(listener, simulated),
-        };
+        let result = accept_through(listener, || Ok(()));
         match &result {
-            Ok(_) => self.failures.store(0, Relaxed),
+            Ok(_) => self.succeed(),
             Err(error) if socket::is_exhaustion(error) && !listener.is_nonblocking() => {
-                sleep(self.next(listener, error));
+                let fd = listener.as_fd().as_raw_fd();
+                sleep(self.next(&format_args!("accept on descriptor {fd}"), error));
             }
             Err(_) => {}
         }
-        result
+        result.map(|(source, addr, ())| (source, addr))
     }
 
-    fn next(&self, listener: &Source, error: &io::Error) -> Duration {
+    /// One has succeeded: the next failure is the first of its row.
+    #[inline]
+    pub(crate) fn succeed(&self) {
+        self.failures.store(0, Relaxed);
+    }
+
+    /// How long to pause now that `what` has failed. The first of a row is logged.
+    pub(crate) fn next(&self, what: &dyn fmt::Display, error: &io::Error) -> Duration {
         let before = self.failures.load(Relaxed);
         self.failures.store(before.saturating_add(1), Relaxed);
         if before == 0 {
-            let fd = listener.as_fd().as_raw_fd();
-            log::warn!("accept on descriptor {fd} failed: {error}; pausing before each retry");
+            log::warn!("{what} failed: {error}; pausing before each retry");
         }
         (PAUSE_MIN * (1 << before.min(7))).min(PAUSE_MAX)
     }
 }
 
-fn accept_simulated(listener: &Source, simulated: &Socket) -> io::Result<(Source, SockAddr)> {
-    let accepted = listener.retry(Interest::Read, |fd| simulated.accept(fd))?;
+/// Accepts one connection, with what `gate` gave for it: each attempt first asks that one, whose
+/// errors are returned.
+pub(crate) fn accept_through<P>(
+    listener: &Source,
+    mut gate: impl FnMut() -> io::Result<P>,
+) -> io::Result<(Source, SockAddr, P)> {
+    let Some(simulated) = listener.simulated() else {
+        let ((fd, addr), pass) = listener.retry(Interest::Read, |fd| {
+            let pass = gate()?;
+            socket::accept(fd).map(|accepted| (accepted, pass))
+        })?;
+        return Ok((Source::new(fd), addr, pass));
+    };
+    let (accepted, pass) = listener.retry(Interest::Read, |fd| {
+        let pass = gate()?;
+        simulated.accept(fd).map(|accepted| (accepted, pass))
+    })?;
     let peer = accepted.1.peer()?;
-    Ok((Source::simulate(accepted), SockAddr::from(&peer)))
+    Ok((Source::simulate(accepted), SockAddr::from(&peer), pass))
 }
 
 #[cfg(test)]
@@ -67,12 +83,11 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_second() {
-        let source = Source::new(socket::open(socket::UNIX, Kind::Stream).unwrap());
         let backoff = Backoff::default();
         let error = io::Error::from_raw_os_error(24);
         assert!(socket::is_exhaustion(&error));
         let pauses: Vec<_> = (0..9)
-            .map(|_| backoff.next(&source, &error).as_millis())
+            .map(|_| backoff.next(&"accept", &error).as_millis())
             .collect();
         assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
     }

@@ -39,11 +39,15 @@ pub struct TcpListener {
 fd_traits!(TcpListener, std::net::TcpListener);
 
 impl TcpListener {
-    fn from_source(source: Source) -> TcpListener {
+    pub(crate) fn from_source(source: Source) -> TcpListener {
         TcpListener {
             source,
             backoff: Backoff::default(),
         }
+    }
+
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
     }
 
     fn adopt(fd: OwnedFd) -> TcpListener {
@@ -81,7 +85,7 @@ impl TcpListener {
             let fd = socket::open(addr.family(), Kind::Stream)?;
             socket::set_reuse_addr(fd.as_fd())?;
             socket::bind(fd.as_fd(), &addr)?;
-            socket::listen(fd.as_fd())?;
+            socket::listen(fd.as_fd(), socket::BACKLOG_MAX)?;
             Ok(TcpListener::from_source(Source::new(fd)))
         })
     }

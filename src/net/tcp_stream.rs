@@ -48,7 +48,7 @@ pub struct TcpStream {
 fd_traits!(TcpStream, std::net::TcpStream);
 
 impl TcpStream {
-    pub(super) fn from_source(source: Source) -> TcpStream {
+    pub(crate) fn from_source(source: Source) -> TcpStream {
         TcpStream { source }
     }
 

@@ -40,8 +40,12 @@ pub struct UdpSocket {
 fd_traits!(UdpSocket, std::net::UdpSocket);
 
 impl UdpSocket {
-    fn from_source(source: Source) -> UdpSocket {
+    pub(crate) fn from_source(source: Source) -> UdpSocket {
         UdpSocket { source }
+    }
+
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
     }
 
     fn adopt(fd: OwnedFd) -> UdpSocket {

@@ -22,6 +22,10 @@ impl EventFd {
         }
     }
 
+    pub(crate) fn into_owned_fd(self) -> OwnedFd {
+        self.0
+    }
+
     /// Adds one to the counter. A full counter (EAGAIN) means that a ring is pending already,
     /// so it is emptied and rung again: success either way.
     pub(crate) fn ring(&self) {

@@ -62,6 +62,41 @@ pub(crate) fn read_nowait(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<u
     cvt_len(done as isize)
 }
 
+/// As [`read_nowait`], from `offset`, leaving the position alone.
+pub(crate) fn pread_nowait(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    offset: u64,
+) -> io::Result<usize> {
+    let slice = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    let offset = libc::off64_t::try_from(offset);
+    let offset = offset.map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    // SAFETY: `slice` describes `buffer`, both outlive the call.
+    cvt_len(unsafe { libc::preadv2(fd.as_raw_fd(), &slice, 1, offset, libc::RWF_NOWAIT) })
+}
+
+/// What to do about the lock of a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Flock {
+    Shared,
+    Exclusive,
+    Unlock,
+}
+
+/// Takes or gives back the lock of a file; "would block" when another has it.
+pub(crate) fn flock(fd: BorrowedFd<'_>, how: Flock) -> io::Result<()> {
+    let operation = match how {
+        Flock::Shared => libc::LOCK_SH | libc::LOCK_NB,
+        Flock::Exclusive => libc::LOCK_EX | libc::LOCK_NB,
+        Flock::Unlock => libc::LOCK_UN,
+    };
+    // SAFETY: a number is passed; the descriptor is open (borrowed).
+    cvt(unsafe { libc::flock(fd.as_raw_fd(), operation) }).map(drop)
+}
+
 pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(flags(fd)? & libc::O_NONBLOCK != 0)
 }

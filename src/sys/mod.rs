@@ -18,8 +18,11 @@ pub(crate) mod fork;
 pub(crate) mod identity;
 pub(crate) mod lock;
 pub(crate) mod panics;
+pub(crate) mod poll;
 mod prefetch;
+pub(crate) mod process;
 pub(crate) mod resolve;
+pub(crate) mod signal;
 pub(crate) mod socket;
 
 use std::io;

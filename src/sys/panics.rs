@@ -22,6 +22,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use super::lock::natively;
+
 /// Where this thread's count lives.
 #[derive(Clone, Copy, Debug)]
 enum Found {
@@ -61,6 +63,27 @@ pub(crate) fn put(taken: Taken) {
         // SAFETY: as in `take`.
         unsafe { count.write(taken.0) };
     }
+}
+
+/// How many panics are under way on this OS thread, if that can be found out.
+pub(crate) fn depth() -> Option<usize> {
+    if !thread::panicking() {
+        return Some(0);
+    }
+    let taken = take()?;
+    let depth = taken.0;
+    put(taken);
+    Some(depth)
+}
+
+/// Declares that `depth` panics are under way: the others belong to a stack that is given up.
+/// False when that can't be done.
+pub(crate) fn give_up_all_but(depth: usize) -> bool {
+    let taken = take();
+    if taken.is_some() {
+        put(Taken(depth));
+    }
+    taken.is_some()
 }
 
 /// Runs the panic hook's own code; parks inside it know by this that they must not switch.
@@ -116,8 +139,8 @@ fn look() -> Option<NonNull<usize>> {
         return None;
     }
     if PLACE.load(Ordering::Relaxed) == NOT_LOOKED_FOR {
-        let searcher = thread::Builder::new().spawn(search).ok()?;
-        let place = searcher.join().ok().flatten();
+        let searched = natively(|| Some(thread::Builder::new().spawn(search).ok()?.join()));
+        let place = searched?.ok().flatten();
         let place = place.map_or(NOWHERE, |(block, word)| (block as u64) << 32 | word as u64);
         PLACE.store(place, Ordering::Relaxed);
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 pub(crate) const UNIX: c_int = libc::AF_UNIX;
 
 /// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
-const BACKLOG_MAX: c_int = 4096;
+pub(crate) const BACKLOG_MAX: u32 = 4096;
 
 /// The most buffers that one vectored call takes.
 const BUFFERS_MAX: usize = 1024;
@@ -91,9 +91,9 @@ pub(crate) fn bind(fd: BorrowedFd<'_>, addr: &SockAddr) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_bind, raw(fd), addr.as_ptr(), len) }).map(drop)
 }
 
-pub(crate) fn listen(fd: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: u32) -> io::Result<()> {
     // SAFETY: listen(2) takes no pointers.
-    check(unsafe { libc::syscall(libc::SYS_listen, raw(fd), c_long::from(BACKLOG_MAX)) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_listen, raw(fd), backlog as c_long) }).map(drop)
 }
 
 /// Starts a connect, or asks after one that is underway: the kernel answers the second call with
@@ -149,6 +149,11 @@ fn recv_with(fd: BorrowedFd<'_>, buf: &mut [u8], flags: c_int) -> io::Result<usi
 
 pub(crate) fn recv_from(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<(usize, SockAddr)> {
     recv_from_with(fd, buf, 0)
+}
+
+/// Receives a datagram, cut to the buffer, and says how long it was on its way.
+pub(crate) fn recv_cut(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<(usize, SockAddr)> {
+    recv_from_with(fd, buf, libc::MSG_TRUNC)
 }
 
 /// Receives without taking anything off the queue.
@@ -235,6 +240,25 @@ fn message(buffers: *mut libc::iovec, count: usize) -> libc::msghdr {
 /// Lets a listener bind where connections of its predecessor still linger.
 pub(crate) fn set_reuse_addr(fd: BorrowedFd<'_>) -> io::Result<()> {
     set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)
+}
+
+/// Lets several sockets of one user be bound to one address; the kernel deals out what comes in.
+pub(crate) fn set_reuse_port(fd: BorrowedFd<'_>) -> io::Result<()> {
+    set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)
+}
+
+/// Does it accept connections?
+pub(crate) fn is_listening(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN).map(|value| value != 0)
+}
+
+/// Is this an accept or a receive that fails for what it is done with, and always will?
+pub(crate) fn is_fatal(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    matches!(
+        errno,
+        Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP | libc::ENOTCONN)
+    )
 }
 
 pub(crate) fn set_only_v6(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {

@@ -191,7 +191,7 @@ impl Both {
         let mut woken = Vec::new();
         self.registry
             .fire(key, readiness, &mut |who| woken.push(who));
-        let mut expected = Vec::new();
+        let mut expected = Vec::<u8>::new();
         if let Some(entry) = self.entry(key) {
             entry.closing |= readiness.closing;
             let ready = [readiness.readable, readiness.writable];

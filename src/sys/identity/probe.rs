@@ -8,6 +8,7 @@ use std::thread;
 use super::base;
 use super::block::Identity;
 use super::glibc::glibc;
+use crate::sys::lock::natively;
 
 thread_local! {
     static NUMBER: Cell<u64> = const { Cell::new(INITIAL) };
@@ -34,11 +35,9 @@ pub(crate) fn probe() -> Result<(), String> {
             glibc()?;
             base::choose_way();
             // On a thread of its own, which may be spoilt by it.
-            let tried = thread::Builder::new()
-                .spawn(try_out)
+            let tried = natively(|| thread::Builder::new().spawn(try_out))
                 .map_err(|error| format!("no OS thread for the test of thread-locals: {error}"))?;
-            tried
-                .join()
+            natively(|| tried.join())
                 .map_err(|_| String::from("the test of thread-locals panicked"))?
         })
         .clone()

@@ -39,8 +39,12 @@ pub struct UnixDatagram {
 fd_traits!(UnixDatagram, std::os::unix::net::UnixDatagram);
 
 impl UnixDatagram {
-    fn from_source(source: Source) -> UnixDatagram {
+    pub(crate) fn from_source(source: Source) -> UnixDatagram {
         UnixDatagram { source }
+    }
+
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
     }
 
     fn adopt(fd: OwnedFd) -> UnixDatagram {

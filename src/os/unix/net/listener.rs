@@ -40,11 +40,15 @@ pub struct UnixListener {
 fd_traits!(UnixListener, std::os::unix::net::UnixListener);
 
 impl UnixListener {
-    fn from_source(source: Source) -> UnixListener {
+    pub(crate) fn from_source(source: Source) -> UnixListener {
         UnixListener {
             source,
             backoff: Backoff::default(),
         }
+    }
+
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
     }
 
     fn adopt(fd: OwnedFd) -> UnixListener {
@@ -84,7 +88,7 @@ impl UnixListener {
     fn listen(addr: &SockAddr) -> io::Result<UnixListener> {
         let fd = socket::open(socket::UNIX, Kind::Stream)?;
         socket::bind(fd.as_fd(), addr)?;
-        socket::listen(fd.as_fd())?;
+        socket::listen(fd.as_fd(), socket::BACKLOG_MAX)?;
         Ok(UnixListener::from_source(Source::new(fd)))
     }
 

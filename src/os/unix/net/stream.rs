@@ -45,8 +45,13 @@ pub struct UnixStream {
 fd_traits!(UnixStream, std::os::unix::net::UnixStream);
 
 impl UnixStream {
-    pub(super) fn from_source(source: Source) -> UnixStream {
+    pub(crate) fn from_source(source: Source) -> UnixStream {
         UnixStream { source }
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
     }
 
     fn adopt(fd: OwnedFd) -> UnixStream {

@@ -1,0 +1,173 @@
+//! Generators that borrow, and the making of all of them.
+//!
+//! A generator that borrows must not outlive what it borrows: not even forgotten, for greenlets
+//! of a scope inside of its body may go on and use it. So nobody gets to own one: [`scoped`] keeps
+//! it, lends it, and does not return before it has ended.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::iter::FusedIterator;
+use std::rc::Rc;
+use std::thread;
+
+use super::nested::Nested;
+use super::{Exchange, Generator, GeneratorState, Outcome, Yielder, body};
+use crate::sys::panics;
+
+/// Makes a generator that borrows nothing.
+pub(super) fn make_static<F, In, Out, Ret>(
+    stack_size: Option<usize>,
+    f: F,
+) -> io::Result<Generator<In, Out, Ret>>
+where
+    F: FnOnce(&Yielder<In, Out>, In) -> Ret + 'static,
+    In: 'static,
+    Out: 'static,
+    Ret: 'static,
+{
+    // SAFETY: nothing is borrowed.
+    unsafe { make(stack_size, f) }
+}
+
+/// Makes any generator.
+///
+/// # Safety
+/// What `f` and the three types borrow must live until the generator has ended, or for ever.
+unsafe fn make<F, In, Out, Ret>(
+    stack_size: Option<usize>,
+    f: F,
+) -> io::Result<Generator<In, Out, Ret>>
+where
+    F: FnOnce(&Yielder<In, Out>, In) -> Ret,
+{
+    let exchange = Rc::new(Exchange {
+        input: Cell::new(None),
+        output: Cell::new(None),
+    });
+    let outcome: Outcome<Ret> = Rc::default();
+    let (their_exchange, their_outcome) = (Rc::clone(&exchange), Rc::clone(&outcome));
+    // SAFETY: `body` catches what `f` unwinds with; the caller vouches for lifetimes.
+    let nested = unsafe {
+        Nested::new(stack_size, move |control| {
+            let yielder = Yielder {
+                control: Rc::clone(control),
+                exchange: their_exchange,
+            };
+            body(f, &yielder, &their_outcome);
+        })?
+    };
+    Ok(Generator {
+        nested,
+        exchange,
+        outcome,
+        done: false,
+    })
+}
+
+/// Calls `f` with a generator whose body may borrow what outlives the call; ends the generator
+/// before it returns.
+///
+/// # Examples
+/// ```
+/// use greenroom::generator;
+/// let words = vec!["yield", "at", "any", "depth"];
+/// let lengths: Vec<usize> = generator::scoped(
+///     |yielder, ()| words.iter().for_each(|word| yielder.suspend(word.len())),
+///     |generator| generator.take(3).collect(),
+/// )?;
+/// assert_eq!(lengths, [5, 2, 3]);
+/// drop(words);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// When there is no stack for it; neither runs then.
+///
+/// # Panics
+/// When `f` does.
+///
+/// # Parks
+/// As both do. A body that can't be unwound (it yields in a destructor, or below a
+/// [`foreign`](crate::foreign) call; in a build with `panic = "abort"` none can) must run to its
+/// end: if it has not, this stands still for good, since neither to go on nor to unwind would be
+/// sound.
+pub fn scoped<In, Out, Ret, B, F, R>(body: B, f: F) -> io::Result<R>
+where
+    B: FnOnce(&Yielder<In, Out>, In) -> Ret,
+    F: FnOnce(Scoped<'_, In, Out, Ret>) -> R,
+{
+    struct Ended<In, Out, Ret>(Generator<In, Out, Ret>);
+    impl<In, Out, Ret> Drop for Ended<In, Out, Ret> {
+        fn drop(&mut self) {
+            if !self.0.end() {
+                stand_still();
+            }
+        }
+    }
+    // SAFETY: what they borrow outlives this call, at the end of which the generator has ended,
+    // or which never ends. Nobody else gets to own, forget or replace it: `Scoped` only lends.
+    let mut kept = Ended(unsafe { make(None, body)? });
+    Ok(f(Scoped(&mut kept.0)))
+}
+
+#[cold]
+fn stand_still() -> ! {
+    panics::log_quietly(|| {
+        log::error!(
+            "greenroom: a generator that borrows can't be unwound; \
+             this OS thread stands still for good"
+        );
+    });
+    loop {
+        thread::park();
+    }
+}
+
+/// A generator lent by [`scoped`]; as [`Generator`] otherwise.
+pub struct Scoped<'a, In, Out, Ret>(&'a mut Generator<In, Out, Ret>);
+
+impl<In, Out, Ret> Scoped<'_, In, Out, Ret> {
+    /// As [`Generator::resume`].
+    ///
+    /// # Panics
+    /// As there.
+    ///
+    /// # Parks
+    /// As there.
+    pub fn resume(&mut self, input: In) -> GeneratorState<Out, Ret> {
+        self.0.resume(input)
+    }
+
+    /// As [`Generator::throw`].
+    ///
+    /// # Panics
+    /// As there.
+    ///
+    /// # Parks
+    /// As there.
+    pub fn throw(&mut self, payload: Box<dyn std::any::Any + Send>) -> GeneratorState<Out, Ret> {
+        self.0.throw(payload)
+    }
+
+    /// As [`Generator::is_done`].
+    pub fn is_done(&self) -> bool {
+        self.0.is_done()
+    }
+}
+
+impl<Out, Ret> Iterator for Scoped<'_, (), Out, Ret> {
+    type Item = Out;
+
+    fn next(&mut self) -> Option<Out> {
+        self.0.next()
+    }
+}
+
+impl<Out, Ret> FusedIterator for Scoped<'_, (), Out, Ret> {}
+
+impl<In, Out, Ret> fmt::Debug for Scoped<'_, In, Out, Ret> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.0, f)
+    }
+}

@@ -1,0 +1,299 @@
+//! Every sequence of steps that three waiters and their neighbours can take, up to a length.
+//!
+//! All that threads do to a queue they do under its lock, one step after the other. So to try all
+//! sequences of steps is to try all that threads can do. A step is what happens between a lock and
+//! its release: to put or get without waiting, to get into a line, to be unwound out of it, to
+//! come for what one was promised, to close.
+//!
+//! After each step: what is promised is there, nobody waits for what is free, and everything that
+//! was put is in exactly one place.
+
+use std::collections::HashSet;
+
+use super::order::Fifo;
+use super::store::State;
+use crate::hub::waker::Waker;
+use crate::sync::waitlist::{Key, Notice};
+
+/// One who may wait.
+#[derive(Default)]
+enum Waiter {
+    #[default]
+    Idle,
+    /// In line for an item, told already or not.
+    Getting(Key),
+    /// In line for room.
+    Putting(Key),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    TryPut,
+    TryGet,
+    /// The waiter gets into the line for an item, if it would have to wait.
+    WaitToGet(usize),
+    WaitToPut(usize),
+    /// The waiter runs: takes what it was promised, if it was.
+    Run(usize),
+    /// The waiter is killed, or its time is up, whether it was promised something or not.
+    Leave(usize),
+    Widen,
+    Close,
+    Drain,
+}
+
+const WAITERS: usize = 3;
+
+fn steps() -> Vec<Step> {
+    let mut all = vec![
+        Step::TryPut,
+        Step::TryGet,
+        Step::Widen,
+        Step::Close,
+        Step::Drain,
+    ];
+    for waiter in 0..WAITERS {
+        all.extend([
+            Step::WaitToPut(waiter),
+            Step::Run(waiter),
+            Step::Leave(waiter),
+        ]);
+        all.push(Step::WaitToGet(waiter));
+    }
+    all
+}
+
+/// A queue, its waiters, and what has become of the items.
+struct Model {
+    state: State<Fifo<usize>>,
+    waiters: [Waiter; WAITERS],
+    put: usize,
+    got: Vec<usize>,
+}
+
+impl Model {
+    fn new() -> Model {
+        Model {
+            state: State::new(1),
+            waiters: Default::default(),
+            put: 0,
+            got: Vec::new(),
+        }
+    }
+
+    fn settle(&mut self) {
+        // Whom to wake is not tried here: a waiter may run at any time.
+        drop(self.state.serve());
+    }
+
+    fn push(&mut self) {
+        self.state.push(self.put);
+        self.put += 1;
+        self.settle();
+    }
+
+    fn take(&mut self) {
+        let item = super::order::Order::pop(&mut self.state.order);
+        self.got.push(item.expect("there is what was promised"));
+        self.settle();
+    }
+
+    /// `false` when the step makes no sense now.
+    fn step(&mut self, step: Step) -> bool {
+        match step {
+            Step::TryPut if !self.state.closed && self.state.room() > 0 => self.push(),
+            Step::TryGet if self.state.spare() > 0 => self.take(),
+            Step::WaitToGet(who) => return self.wait_to_get(who),
+            Step::WaitToPut(who) => return self.wait_to_put(who),
+            Step::Run(who) => return self.run(who),
+            Step::Leave(who) => return self.leave(who),
+            Step::Widen if self.state.bound == 1 => {
+                self.state.bound = 2;
+                self.settle();
+            }
+            Step::Close if !self.state.closed => {
+                self.state.closed = true;
+                self.settle();
+            }
+            Step::Drain if !self.state.drained => {
+                self.state.closed = true;
+                self.state.drained = true;
+                self.state.promised = 0;
+                let left = super::order::Order::drain(&mut self.state.order);
+                self.got.extend(left);
+                self.settle();
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn wait_to_get(&mut self, who: usize) -> bool {
+        let idle = matches!(self.waiters[who], Waiter::Idle);
+        let waits = self.state.spare() == 0 && !self.state.is_over();
+        if idle && waits {
+            let notice = Notice::Wake(Waker::Native(std::thread::current()));
+            let key = self.state.lists.getters.push(false, notice);
+            self.waiters[who] = Waiter::Getting(key);
+        }
+        idle && waits
+    }
+
+    fn wait_to_put(&mut self, who: usize) -> bool {
+        let idle = matches!(self.waiters[who], Waiter::Idle);
+        let waits = self.state.room() == 0 && !self.state.closed;
+        if idle && waits {
+            let notice = Notice::Wake(Waker::Native(std::thread::current()));
+            let key = self.state.lists.putters.push(false, notice);
+            self.waiters[who] = Waiter::Putting(key);
+        }
+        idle && waits
+    }
+
+    fn run(&mut self, who: usize) -> bool {
+        match std::mem::take(&mut self.waiters[who]) {
+            Waiter::Getting(key) if self.state.lists.getters.is_granted(&key) => {
+                if self.state.lists.getters.remove(key).payload && !self.state.drained {
+                    self.state.promised -= 1;
+                    self.take();
+                }
+            }
+            Waiter::Putting(key) if self.state.lists.putters.is_granted(&key) => {
+                if self.state.lists.putters.remove(key).payload {
+                    self.state.allotted -= 1;
+                    if !self.state.closed {
+                        self.push();
+                    }
+                }
+            }
+            other => {
+                self.waiters[who] = other;
+                return false;
+            }
+        }
+        true
+    }
+
+    fn leave(&mut self, who: usize) -> bool {
+        match std::mem::take(&mut self.waiters[who]) {
+            Waiter::Idle => return false,
+            Waiter::Getting(key) => {
+                let left = self.state.lists.getters.remove(key);
+                if left.granted && left.payload {
+                    self.state.give_promise_back();
+                }
+            }
+            Waiter::Putting(key) => {
+                let left = self.state.lists.putters.remove(key);
+                if left.granted && left.payload {
+                    self.state.allotted -= 1;
+                }
+            }
+        }
+        self.settle();
+        true
+    }
+
+    fn check(&self, path: &[Step]) {
+        let state = &self.state;
+        let (getters, putters) = (&state.lists.getters, &state.lists.putters);
+        let held = state.len();
+        let rules = [
+            ("a promise is kept", state.promised <= held),
+            ("the bound is kept", held + state.allotted <= state.bound),
+            (
+                "nobody waits for what is free",
+                getters.is_empty() || state.spare() == 0,
+            ),
+            (
+                "nobody waits for free room",
+                putters.is_empty() || state.room() == 0,
+            ),
+            (
+                "nobody waits for ever",
+                getters.is_empty() || !state.is_over(),
+            ),
+            (
+                "nobody waits to put in vain",
+                putters.is_empty() || !state.closed,
+            ),
+            (
+                "nothing is lost or doubled",
+                self.put == self.got.len() + held,
+            ),
+            ("first in, first out", self.got.is_sorted()),
+        ];
+        for (rule, holds) in rules {
+            assert!(holds, "{rule}: not after {path:?}");
+        }
+    }
+
+    /// All that later steps can depend on.
+    fn fingerprint(&self) -> Vec<usize> {
+        let state = &self.state;
+        let flags = usize::from(state.closed) + 2 * usize::from(state.drained);
+        let mut print = vec![
+            state.len(),
+            state.bound,
+            state.promised,
+            state.allotted,
+            flags,
+        ];
+        for waiter in &self.waiters {
+            print.push(match waiter {
+                Waiter::Idle => 0,
+                Waiter::Getting(key) => 1 + usize::from(state.lists.getters.is_granted(key)),
+                Waiter::Putting(key) => 3 + usize::from(state.lists.putters.is_granted(key)),
+            });
+        }
+        print
+    }
+}
+
+#[test]
+fn no_sequence_of_steps_loses_a_wake_or_an_item() {
+    const LENGTH_MAX: usize = 9;
+    let steps = steps();
+    let mut paths = vec![Vec::new()];
+    let mut seen = HashSet::new();
+    let mut tried = 0;
+    for _ in 0..LENGTH_MAX {
+        let mut longer = Vec::new();
+        for path in paths {
+            for step in &steps {
+                // Played again from the start: a state can't be copied.
+                let mut model = Model::new();
+                for past in &path {
+                    assert!(model.step(*past));
+                }
+                if !model.step(*step) {
+                    continue;
+                }
+                tried += 1;
+                let mut path = path.clone();
+                path.push(*step);
+                model.check(&path);
+                // Two paths to one fingerprint may differ in who waits in front of whom.
+                let line = order_of_arrival(&path);
+                if seen.insert((model.fingerprint(), line)) {
+                    longer.push(path);
+                }
+            }
+        }
+        paths = longer;
+    }
+    assert!(tried > 10_000, "only {tried} steps were tried");
+}
+
+/// Who has got into a line last, second last and so on.
+fn order_of_arrival(path: &[Step]) -> Vec<usize> {
+    let mut order = Vec::new();
+    for step in path.iter().rev() {
+        if let Step::WaitToGet(who) | Step::WaitToPut(who) = step
+            && !order.contains(who)
+        {
+            order.push(*who);
+        }
+    }
+    order
+}

@@ -1,0 +1,290 @@
+//! Who waits for an object, in the order of arrival.
+//!
+//! ```text
+//!            grant_first, grant_all
+//!   Waiting ------------------------> Granted
+//!      |                                 |
+//!      |             remove              |
+//!      +-----------> Free <--------------+
+//!                  used again
+//! ```
+//!
+//! A list is kept under the short lock of its object. Whoever waits is a node in a slab; those
+//! in `Waiting` are chained by index, oldest first. So to come, to be granted and to leave from
+//! the middle cost the same whatever the number of waiters, and nothing is allocated once the
+//! slab is large enough.
+//!
+//! A granted node keeps its place until its owner, who may have been killed meanwhile, has taken
+//! it out: no grant is ever lost between the one who gives and the one who has yet to run.
+
+use super::steps;
+use crate::greenlet::Ready;
+use crate::hub::waker::Waker;
+
+/// Stands for no node.
+const NONE: u32 = u32::MAX;
+/// A slab of more nodes than this is given back when nobody is left in it.
+const KEPT_MAX: usize = 64;
+
+/// How the one who waits is told of a grant: to be done when no lock is held any more.
+#[must_use = "who has been granted something must be told"]
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// It is parked.
+    Wake(Waker),
+    /// It waits for this among others.
+    Ready(Ready),
+    /// It is a future that is to be polled again.
+    Poll(std::task::Waker),
+}
+
+impl Notice {
+    /// For whoever runs now.
+    #[inline]
+    pub(crate) fn to_me() -> Notice {
+        Notice::Wake(Waker::current())
+    }
+
+    #[inline]
+    pub(crate) fn tell(self) {
+        match self {
+            Notice::Wake(waker) => steps::wake(&waker),
+            Notice::Ready(ready) => ready.call(),
+            Notice::Poll(waker) => waker.wake(),
+        }
+    }
+}
+
+/// The right to one node, to be handed in to [`WaitList::remove`].
+#[must_use = "a node that is not removed is never used again"]
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Key(u32);
+
+/// What a waiter has left with.
+#[derive(Debug)]
+pub(crate) struct Left<P> {
+    pub(crate) granted: bool,
+    pub(crate) payload: P,
+}
+
+/// See the head of this file. `P` is what a waiter brings along, and finds when it has been
+/// granted what it waited for.
+#[derive(Debug)]
+pub(crate) struct WaitList<P = ()> {
+    nodes: Vec<Node<P>>,
+    first: u32,
+    last: u32,
+    free: u32,
+    /// Those who wait. Counts are as short as indices, since there is a list in every lock.
+    waiting: u32,
+    /// Those who have been granted something and woken, and have not taken it yet.
+    woken: u32,
+    /// Nodes that are not free.
+    used: u32,
+}
+
+const _: () = assert!(size_of::<WaitList>() <= 48);
+
+#[derive(Debug)]
+struct Node<P> {
+    state: State,
+    /// Towards those who came earlier.
+    previous: u32,
+    /// Towards those who came later; in a free node, the next free one.
+    next: u32,
+    payload: Option<P>,
+}
+
+#[derive(Debug)]
+enum State {
+    Free,
+    Waiting(Notice),
+    /// Whether it was woken, or waits for other things as well and may take its time.
+    Granted {
+        woken: bool,
+    },
+}
+
+impl<P> WaitList<P> {
+    pub(crate) const fn new() -> WaitList<P> {
+        WaitList {
+            nodes: Vec::new(),
+            first: NONE,
+            last: NONE,
+            free: NONE,
+            waiting: 0,
+            woken: 0,
+            used: 0,
+        }
+    }
+
+    /// Does nobody wait? Those who have been granted something don't.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first == NONE
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting as usize
+    }
+
+    /// How many have been woken with a grant that they have not taken yet.
+    pub(crate) fn woken(&self) -> usize {
+        self.woken as usize
+    }
+
+    /// Puts a waiter behind all others.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, payload: P, notice: Notice) -> Key {
+        if self.free == NONE {
+            self.grow();
+        }
+        let (index, previous) = (self.free, self.last);
+        // Field by field: a node that is built first and moved then takes twice as long.
+        let node = self.node_mut(index);
+        let next_free = node.next;
+        node.previous = previous;
+        node.next = NONE;
+        node.payload = Some(payload);
+        node.state = State::Waiting(notice);
+        self.free = next_free;
+        match previous {
+            NONE => self.first = index,
+            last => self.node_mut(last).next = index,
+        }
+        self.last = index;
+        self.waiting += 1;
+        self.used += 1;
+        Key(index)
+    }
+
+    /// Makes a node that is free.
+    #[cold]
+    fn grow(&mut self) {
+        let index = u32::try_from(self.nodes.len()).ok();
+        let index = index.filter(|index| *index != NONE);
+        self.free = index.expect("4 billion waiters don't fit into memory");
+        self.nodes.push(Node {
+            state: State::Free,
+            previous: NONE,
+            next: NONE,
+            payload: None,
+        });
+    }
+
+    /// What the one who has waited longest has brought along.
+    #[allow(
+        dead_code,
+        reason = "for what is granted to some waiters and not to others"
+    )]
+    #[inline]
+    pub(crate) fn first_mut(&mut self) -> Option<&mut P> {
+        if self.first == NONE {
+            return None;
+        }
+        self.node_mut(self.first).payload.as_mut()
+    }
+
+    /// Grants the one who has waited longest what it waits for.
+    #[inline]
+    pub(crate) fn grant_first(&mut self) -> Option<Notice> {
+        let first = self.first;
+        (first != NONE).then(|| self.grant(first))
+    }
+
+    /// Grants all, and returns their notices in the order of their arrival.
+    pub(crate) fn grant_all(&mut self) -> Vec<Notice> {
+        let mut notices = Vec::with_capacity(self.len());
+        while let Some(notice) = self.grant_first() {
+            notices.push(notice);
+        }
+        notices
+    }
+
+    #[inline]
+    fn grant(&mut self, index: u32) -> Notice {
+        self.unlink(index);
+        let granted = State::Granted { woken: false };
+        let before = std::mem::replace(&mut self.node_mut(index).state, granted);
+        let State::Waiting(notice) = before else {
+            unreachable!("only those who wait are in the chain");
+        };
+        if matches!(notice, Notice::Wake(_)) {
+            self.node_mut(index).state = State::Granted { woken: true };
+            self.woken += 1;
+        }
+        notice
+    }
+
+    #[inline]
+    pub(crate) fn is_granted(&self, key: &Key) -> bool {
+        matches!(self.nodes[key.0 as usize].state, State::Granted { .. })
+    }
+
+    /// Takes a waiter out, wherever it stands.
+    #[inline]
+    pub(crate) fn remove(&mut self, key: Key) -> Left<P> {
+        self.take(key).0
+    }
+
+    /// As [`remove`](WaitList::remove), with its notice if it has not been granted anything: for
+    /// one that is user code, and to be dropped when no lock is held any more.
+    pub(crate) fn take(&mut self, key: Key) -> (Left<P>, Option<Notice>) {
+        let index = key.0;
+        let before = std::mem::replace(&mut self.node_mut(index).state, State::Free);
+        let mut untold = None;
+        let granted = match before {
+            State::Waiting(notice) => {
+                self.unlink(index);
+                untold = Some(notice);
+                false
+            }
+            State::Granted { woken } => {
+                self.woken -= u32::from(woken);
+                true
+            }
+            State::Free => unreachable!("a key is good for one removal"),
+        };
+        let free = self.free;
+        let node = self.node_mut(index);
+        node.next = free;
+        let payload = node.payload.take().expect("it is there until the removal");
+        self.free = index;
+        self.used -= 1;
+        if self.used == 0 && self.nodes.capacity() > KEPT_MAX {
+            self.nodes = Vec::new();
+            self.free = NONE;
+        }
+        (Left { granted, payload }, untold)
+    }
+
+    #[inline]
+    fn unlink(&mut self, index: u32) {
+        let node = self.node_mut(index);
+        let (previous, next) = (node.previous, node.next);
+        match previous {
+            NONE => self.first = next,
+            previous => self.node_mut(previous).next = next,
+        }
+        match next {
+            NONE => self.last = previous,
+            next => self.node_mut(next).previous = previous,
+        }
+        self.waiting -= 1;
+    }
+
+    fn node_mut(&mut self, index: u32) -> &mut Node<P> {
+        &mut self.nodes[index as usize]
+    }
+}
+
+impl<P> Default for WaitList<P> {
+    fn default() -> WaitList<P> {
+        WaitList::new()
+    }
+}
+
+#[cfg(test)]
+#[path = "waitlist_tests.rs"]
+mod tests;
