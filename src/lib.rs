@@ -23,8 +23,8 @@
 //! ```
 //!
 //! Where std has the thing, the names and signatures are std's: `std::thread`, `std::net`,
-//! `std::io` and `std::os::unix::net` become [`thread`], [`net`], [`io`] and [`os::unix::net`]
-//! by search and replace. Where it has not, they are gevent's: [`spawn()`], [`joinall`],
+//! `std::io`, `std::fs`, `std::process` and `std::os::unix` become [`thread`], [`net`], [`io`],
+//! [`fs`], [`process`] and [`os::unix`] by search and replace. Where it has not, they are gevent's: [`spawn()`], [`joinall`],
 //! [`sleep()`], [`with_timeout`], [`killall`].
 //!
 //! Every function that may switch says so under *Parks*: when, what wakes it, what a kill does.
