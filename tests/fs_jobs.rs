@@ -1,5 +1,5 @@
-//! What std's tests can't ask of `greenroom::fs`: that others run meanwhile, that kills are harmless,
-//! that no thread of the pool is kept by what a greenlet can wait for.
+//! What std's tests can't ask of `greenroom::fs`: that others run meanwhile, that kills are
+//! harmless, that no thread of the pool is kept by what a greenlet can wait for.
 mod gevent_support;
 
 use gevent_support::{bounded, is_alone, ms, passes_alone};

@@ -51,6 +51,11 @@ fn no_more_threads_are_made_than_are_needed() {
     let _bound = bounded();
     let pool = ThreadPool::new(3).unwrap();
     assert_eq!(pool.threads(), 0);
+    let (gate, job) = blocked(&pool);
+    assert_eq!(pool.threads(), 1, "also while it starts");
+    drop(gate);
+    job.join().unwrap();
+    until(|| format!("{pool:?}").contains("idle: 1"));
     for _ in 0..20 {
         pool.call(|| ()).unwrap();
         until(|| format!("{pool:?}").contains("idle: 1"));
@@ -130,6 +135,23 @@ fn raising_the_size_releases_who_waits_in_spawn() {
     pool.resize(2).unwrap();
     assert_eq!(waiting.join().unwrap(), 7);
     drop(gate);
+    job.join().unwrap();
+}
+
+#[test]
+fn room_for_several_is_given_to_several() {
+    let _bound = bounded();
+    let pool = Arc::new(Builder::new().size(1).backlog(0).build().unwrap());
+    let (gate, job) = blocked(&pool);
+    let (other_gate, shut) = self::gate();
+    let (ours, theirs) = (Arc::clone(&pool), Arc::clone(&pool));
+    let first = spawn(move || ours.spawn(shut).join().unwrap());
+    let second = spawn(move || theirs.call(|| 7).unwrap());
+    yield_now();
+    pool.resize(3).unwrap();
+    assert_eq!(second.join().unwrap(), 7, "while both other jobs run");
+    drop((gate, other_gate));
+    first.join().unwrap();
     job.join().unwrap();
 }
 
