@@ -16,7 +16,6 @@ fn main() -> ExitCode {
     let mut bench = Bench::start();
     uncontended(&mut bench);
     handed_over(&mut bench);
-    fight(&mut bench);
     crowd(&mut bench);
     bench.finish()
 }
@@ -60,29 +59,6 @@ fn uncontended(bench: &mut Bench) {
         let lock = black_box(std::sync::RwLock::new(0_u64));
         cpu(|| (0..count).for_each(|_| _ = black_box(*black_box(&lock).read().unwrap())))
     });
-}
-
-/// Two OS threads fight over one lock: nothing to be proud of, see the README of the benches.
-fn fight(bench: &mut Bench) {
-    let claim = Claim::information("Mutex, 2 OS threads : std Mutex, 2 OS threads");
-    let mut ours = |count: u64| {
-        let mutex = sync::Mutex::new(0_u64);
-        two_threads(|| (0..count.div_ceil(2)).for_each(|_| *mutex.lock().unwrap() += 1))
-    };
-    let rounds = bench.size(15, 2);
-    bench.compare_in(rounds, claim, &mut ours, &mut |count: u64| {
-        let mutex = std::sync::Mutex::new(0_u64);
-        two_threads(|| (0..count.div_ceil(2)).for_each(|_| *mutex.lock().unwrap() += 1))
-    });
-}
-
-fn two_threads(work: impl Fn() + Sync) -> Duration {
-    common::wall(|| {
-        std::thread::scope(|s| {
-            s.spawn(&work);
-            s.spawn(&work);
-        });
-    })
 }
 
 /// Two greenlets take turns, each with the lock held across a yield: every lock is contended.

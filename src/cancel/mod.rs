@@ -298,15 +298,20 @@ pub(crate) fn kill(task: &TaskRef) {
 /// A park point: delivers a kill or a timeout that is due, by unwinding or as an error.
 #[inline]
 pub(crate) fn check(hub: &Hub, task: TaskPtr) -> io::Result<()> {
+    if is_due(hub, task) {
+        deliver(hub, task.get())?;
+    }
+    Ok(())
+}
+
+/// Whether there is something to deliver, or to hold off. Looks at what a park touches anyway.
+#[inline]
+fn is_due(hub: &Hub, task: TaskPtr) -> bool {
     let task = task.get();
     if !task.local().frames.get().is_null() {
         frames::set_alarm(task.local(), thread::panicking());
     }
-    let due = hub.now() >= task.local().alarm.get();
-    if due || task.killed.load(Ordering::Relaxed) {
-        deliver(hub, task)?;
-    }
-    Ok(())
+    hub.now() >= task.local().alarm.get() || task.killed.load(Ordering::Relaxed)
 }
 
 /// Stands for the kill where a frame is named otherwise: frames are counted from 1.
@@ -369,14 +374,28 @@ fn park_noted(deadline: Option<u64>) -> io::Result<()> {
 /// As [`park`], for what can't fail: where a kill can't unwind, it waits on.
 #[inline(always)]
 pub(crate) fn park_on(why: Why, deadline: Option<u64>) {
-    let Some(task) = running().filter(|task| !may_unwind(task.get())) else {
-        let delivered = park(why, deadline);
-        return debug_assert!(delivered.is_ok(), "what is due has unwound");
-    };
-    // Not even a look at what is due: that may let others run, whose wake would come before the
-    // park, and the caller has looked already.
+    with_hub(|hub| {
+        let Some(hub) = hub else {
+            return park_natively(deadline);
+        };
+        match hub.running() {
+            Some(task) if is_due(hub, task) => park_with_something_due(hub, task, why, deadline),
+            _ => hub.park(why, deadline),
+        }
+    });
+}
+
+#[cold]
+fn park_with_something_due(hub: &Hub, task: TaskPtr, why: Why, deadline: Option<u64>) {
+    if may_unwind(task.get()) {
+        let held_off = deliver(hub, task.get());
+        debug_assert!(held_off.is_ok(), "what can unwind is no error");
+        return hub.park(why, deadline);
+    }
+    // Without `deliver`, which lets others run: their wake would come before the park, and the
+    // caller has looked already.
     let _shield = frames::Shield::new(task);
-    with_hub(|hub| hub.map(|hub| hub.park(why, deadline)));
+    hub.park(why, deadline);
 }
 
 fn park_natively(deadline: Option<u64>) {

@@ -3,6 +3,7 @@
 use std::thread::{self, Thread};
 
 use super::cell::TaskRef;
+use super::switch::prefetch_task;
 use super::{Message, TaskPtr, with_hub};
 
 /// Wakes one waiter: a greenlet on any hub, or a plain OS thread.
@@ -26,6 +27,14 @@ impl Waker {
             (Waker::Green(one), Waker::Green(other)) => TaskPtr::new(one) == TaskPtr::new(other),
             (Waker::Native(one), Waker::Native(other)) => one.id() == other.id(),
             _ => false,
+        }
+    }
+
+    /// Has the processor fetch what a wake that comes soon will touch.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        if let Waker::Green(task) = self {
+            prefetch_task(TaskPtr::new(task));
         }
     }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::waiting::{self, Home, Subscribed};
-use super::waitlist::{Key, Notice, WaitList};
+use super::waitlist::{Key, Notice, WaitList, tell_all};
 use crate::cancel;
 use crate::greenlet::{Greenlet, JoinError, Ready, Subscribe, Subscription, Waitable};
 
@@ -73,7 +73,7 @@ impl<T> AsyncResult<T> {
         let former = state.value.replace(value);
         let notices = state.waiters.grant_all();
         drop(state);
-        notices.into_iter().for_each(Notice::tell);
+        tell_all(notices);
         drop(former);
     }
 

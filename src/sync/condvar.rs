@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::mutex::MutexGuard;
 use super::steps;
 use super::waiting::{self, Home};
-use super::waitlist::{Notice, WaitList};
+use super::waitlist::{Notice, WaitList, tell_all};
 use crate::cancel;
 
 /// Lets those wait who need a [`Mutex`](super::Mutex)'s value to change first.
@@ -269,7 +269,7 @@ impl Condvar {
     /// Never.
     pub fn notify_all(&self) {
         let all = self.lock().grant_all();
-        all.into_iter().for_each(Notice::tell);
+        tell_all(all);
     }
 }
 
