@@ -144,6 +144,9 @@ pub(crate) struct Local {
     pub(crate) foreign: Cell<u32>,
     /// The kill or the frame that was delivered last, by number; `u64::MAX` for none.
     pub(crate) met: Cell<u64>,
+    /// A count of this task that its last waker has left here for the next: to give it back and
+    /// take it again is two locked instructions. Gone when the task has ended.
+    pub(super) spare: Cell<Option<Arc<Task>>>,
     /// Storage of the room `local`.
     pub(crate) locals: RefCell<Option<Box<dyn Any>>>,
     /// Storage of the same room that those inherit who are spawned by this task.
@@ -267,6 +270,7 @@ impl Task {
             shields: Cell::new(0),
             foreign: Cell::new(0),
             met: Cell::new(u64::MAX),
+            spare: Cell::new(None),
             locals: RefCell::new(None),
             tree: Cell::new(None),
         };

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::thread::{self, Thread};
 
-use super::task::Task;
-use super::{Message, with_hub};
+use super::task::{State, Task, TaskPtr};
+use super::{Hub, Message, with_hub};
 
 /// Wakes one waiter: a greenlet on any hub, or a plain OS thread.
 #[derive(Clone, Debug)]
@@ -17,8 +17,27 @@ impl Waker {
     /// For whoever runs now: its greenlet, or the OS thread where there is no hub to switch on.
     #[inline]
     pub(crate) fn current() -> Waker {
-        let green = with_hub(|hub| hub.and_then(|hub| hub.running()).map(|task| task.to_arc()));
+        let green = with_hub(|hub| {
+            let task = hub?.running()?;
+            let spare = task.get().local().spare.take();
+            Some(spare.unwrap_or_else(|| task.to_arc()))
+        });
         green.map_or_else(|| Waker::Native(thread::current()), Waker::Green)
+    }
+
+    /// As [`Waker::wake`], for a waker that is not needed any more.
+    #[inline]
+    pub(crate) fn wake_last(self) {
+        match self {
+            Waker::Native(thread) => thread.unpark(),
+            Waker::Green(task) => with_hub(|hub| match hub {
+                Some(hub) if hub.owns(&task) => {
+                    hub.wake(&task);
+                    keep_spare(hub, task);
+                }
+                _ => wake_task(&task),
+            }),
+        }
     }
 
     /// Makes a parked waiter look again; nothing when it is not parked, or long done.
@@ -28,6 +47,16 @@ impl Waker {
             Waker::Green(task) => wake_task(task),
             Waker::Native(thread) => thread.unpark(),
         }
+    }
+}
+
+/// Keeps a count of a task of this hub for its next waker, as long as it may have one.
+#[inline]
+fn keep_spare(hub: &Hub, task: Arc<Task>) {
+    let local = TaskPtr::new(&task).get().local();
+    // The root is never buried, and so would keep itself.
+    if local.state.get() != State::Done && !hub.is_root(TaskPtr::new(&task)) {
+        drop(local.spare.replace(Some(task)));
     }
 }
 

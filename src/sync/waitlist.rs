@@ -45,7 +45,7 @@ impl Notice {
     #[inline]
     pub(crate) fn tell(self) {
         match self {
-            Notice::Wake(waker) => waker.wake(),
+            Notice::Wake(waker) => waker.wake_last(),
             Notice::Ready(ready) => ready.call(),
         }
     }
