@@ -116,6 +116,14 @@ impl TaskRef {
     }
 }
 
+#[cfg(test)]
+impl TaskRef {
+    /// How often it is counted, this one included.
+    pub(crate) fn counts(&self) -> usize {
+        self.refs.load(Ordering::Relaxed)
+    }
+}
+
 impl Deref for TaskRef {
     type Target = Task;
 

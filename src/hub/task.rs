@@ -161,6 +161,9 @@ pub(crate) struct Local {
     pub(crate) born: Cell<u64>,
     /// The coroutine on whose stack it stands, if not on its own.
     pub(crate) innermost: Cell<Option<CoroutineId>>,
+    /// A count of this task that its last waker has left here for the next: to give it back and
+    /// take it again is two locked instructions. Gone when the task has ended.
+    pub(super) spare: Cell<Option<TaskRef>>,
     /// Storage of the room `local`.
     pub(crate) locals: RefCell<Option<Box<dyn Any>>>,
     /// Storage of the same room that those inherit who are spawned by this task.
@@ -184,6 +187,7 @@ impl Local {
             shields: Cell::new(0),
             foreign: Cell::new(0),
             met: Cell::new(u64::MAX),
+            spare: Cell::new(None),
             #[cfg(feature = "monkey")]
             identity: RefCell::new(None),
             born: Cell::new(0),

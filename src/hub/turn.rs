@@ -134,6 +134,7 @@ impl Hub {
         }
         let (at, task) = (task, task.get());
         task.local().state.set(State::Done);
+        drop(task.local().spare.take());
         let stack = switch::retire(task);
         self.counters.note_depth(&stack);
         self.stacks.borrow_mut().give(stack);

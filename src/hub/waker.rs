@@ -4,7 +4,8 @@ use std::thread::{self, Thread};
 
 use super::cell::TaskRef;
 use super::switch::prefetch_task;
-use super::{Message, TaskPtr, with_hub};
+use super::task::State;
+use super::{Hub, Message, TaskPtr, with_hub};
 
 /// Wakes one waiter: a greenlet on any hub, or a plain OS thread.
 #[derive(Clone, Debug)]
@@ -17,8 +18,27 @@ impl Waker {
     /// For whoever runs now: its greenlet, or the OS thread where there is no hub to switch on.
     #[inline]
     pub(crate) fn current() -> Waker {
-        let green = with_hub(|hub| hub.and_then(|hub| hub.running()).map(|task| task.counted()));
+        let green = with_hub(|hub| {
+            let task = hub?.running()?;
+            let spare = task.get().local().spare.take();
+            Some(spare.unwrap_or_else(|| task.counted()))
+        });
         green.map_or_else(|| Waker::Native(thread::current()), Waker::Green)
+    }
+
+    /// As [`Waker::wake`], for a waker that is not needed any more.
+    #[inline]
+    pub(crate) fn wake_last(self) {
+        match self {
+            Waker::Native(thread) => thread.unpark(),
+            Waker::Green(task) => with_hub(|hub| match hub {
+                Some(hub) if hub.owns(&task) => {
+                    hub.wake(&task);
+                    keep_spare(hub, task);
+                }
+                _ => wake_task(&task),
+            }),
+        }
     }
 
     /// Do both wake the same one?
@@ -45,6 +65,16 @@ impl Waker {
             Waker::Green(task) => wake_task(task),
             Waker::Native(thread) => thread.unpark(),
         }
+    }
+}
+
+/// Keeps a count of a task of this hub for its next waker, as long as it may have one.
+#[inline]
+fn keep_spare(hub: &Hub, task: TaskRef) {
+    let local = TaskPtr::new(&task).get().local();
+    // The root is never buried, and so would keep itself.
+    if local.state.get() != State::Done && !hub.is_root(TaskPtr::new(&task)) {
+        drop(local.spare.replace(Some(task)));
     }
 }
 

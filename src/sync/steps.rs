@@ -15,8 +15,8 @@ pub(super) use stopping::{
 
 #[cfg(not(test))]
 #[inline]
-pub(super) fn wake(waker: &crate::hub::waker::Waker) {
-    waker.wake();
+pub(super) fn wake(waker: crate::hub::waker::Waker) {
+    waker.wake_last();
 }
 
 #[cfg(test)]
@@ -56,9 +56,9 @@ mod stopping {
         with_hub(|hub| hub?.running_greenlet().map(|task| task.get().id))
     }
 
-    pub(crate) fn wake(waker: &Waker) {
+    pub(crate) fn wake(waker: Waker) {
         if script::is_on()
-            && let Waker::Green(task) = waker
+            && let Waker::Green(task) = &waker
         {
             WOKEN.with_borrow_mut(|woken| woken.insert(task.id));
         }

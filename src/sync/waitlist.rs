@@ -48,7 +48,7 @@ impl Notice {
     #[inline]
     pub(crate) fn tell(self) {
         match self {
-            Notice::Wake(waker) => steps::wake(&waker),
+            Notice::Wake(waker) => steps::wake(waker),
             Notice::Ready(ready) => ready.call(),
             Notice::Poll(waker) => waker.wake(),
         }

@@ -297,3 +297,24 @@ fn order_of_arrival(path: &[Step]) -> Vec<usize> {
     }
     order
 }
+
+#[test]
+fn a_task_that_was_woken_is_gone_when_it_has_ended() {
+    use crate::greenlet::{spawn, yield_now};
+    use std::sync::Arc;
+    let queue = Arc::new(super::Queue::new());
+    let theirs = Arc::clone(&queue);
+    let getter = spawn(move || {
+        let Waker::Green(task) = Waker::current() else {
+            unreachable!("it is a greenlet");
+        };
+        (theirs.get(), theirs.get(), task)
+    });
+    for item in 0..2 {
+        yield_now();
+        queue.put(item).unwrap();
+    }
+    let (first, second, task) = getter.join().unwrap();
+    assert_eq!((first, second), (Ok(0), Ok(1)));
+    assert_eq!(task.counts(), 1, "it has kept itself");
+}
