@@ -304,7 +304,7 @@ fn deliver(hub: &Hub, task: &Task) -> io::Result<()> {
     let Some(due) = killed.then_some(KILL).or_else(expired) else {
         return Ok(());
     };
-    let may_unwind = cfg!(panic = "unwind") && local.foreign.get() == 0 && !panics::hook_runs();
+    let may_unwind = may_unwind(task);
     // Whoever swallows it, or can't be unwound, may come again at once, in a loop that never
     // parks any more: so the others run in between.
     if local.met.replace(due) == due || !may_unwind {
@@ -321,6 +321,10 @@ fn deliver(hub: &Hub, task: &Task) -> io::Result<()> {
         (false, KILL) => Err(io::Error::from_raw_os_error(errno::ECANCELED)),
         (false, _) => Err(io::Error::from_raw_os_error(errno::ETIMEDOUT)),
     }
+}
+
+fn may_unwind(task: &Task) -> bool {
+    cfg!(panic = "unwind") && task.local().foreign.get() == 0 && !panics::hook_runs()
 }
 
 /// Parks for something that can fail: a kill or a timeout comes as an error where it can't
@@ -341,9 +345,14 @@ pub(crate) fn park(why: Why, deadline: Option<u64>) -> io::Result<()> {
 
 /// As [`park`], for what can't fail: where a kill can't unwind, it waits on.
 pub(crate) fn park_on(why: Why, deadline: Option<u64>) {
-    if park(why, deadline).is_err() {
-        shield(|| with_hub(|hub| hub.map(|hub| hub.park(why, deadline))));
-    }
+    let Some(task) = running().filter(|task| !may_unwind(task.get())) else {
+        let delivered = park(why, deadline);
+        return debug_assert!(delivered.is_ok(), "what is due has unwound");
+    };
+    // Not even a look at what is due: that may let others run, whose wake would come before the
+    // park, and the caller has looked already.
+    let _shield = frames::Shield::new(task);
+    with_hub(|hub| hub.map(|hub| hub.park(why, deadline)));
 }
 
 fn park_natively(deadline: Option<u64>) {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::thread::{self, Thread};
 
-use super::task::Task;
+use super::switch::prefetch_task;
+use super::task::{Task, TaskPtr};
 use super::{Message, with_hub};
 
 /// Wakes one waiter: a greenlet on any hub, or a plain OS thread.
@@ -18,6 +19,14 @@ impl Waker {
     pub(crate) fn current() -> Waker {
         let green = with_hub(|hub| hub.and_then(|hub| hub.running()).map(|task| task.to_arc()));
         green.map_or_else(|| Waker::Native(thread::current()), Waker::Green)
+    }
+
+    /// Has the processor fetch what a wake that comes soon will touch.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        if let Waker::Green(task) = self {
+            prefetch_task(TaskPtr::new(task));
+        }
     }
 
     /// Makes a parked waiter look again; nothing when it is not parked, or long done.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::waiting::{self, Home, Subscribed};
-use super::waitlist::{Notice, WaitList};
+use super::waitlist::{Notice, WaitList, tell_all};
 use crate::cancel;
 use crate::greenlet::{Greenlet, JoinError, Ready, Subscribe, Subscription, Waitable};
 
@@ -70,7 +70,7 @@ impl<T> AsyncResult<T> {
         let former = state.value.replace(value);
         let notices = state.waiters.grant_all();
         drop(state);
-        notices.into_iter().for_each(Notice::tell);
+        tell_all(notices);
         drop(former);
     }
 

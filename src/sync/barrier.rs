@@ -1,11 +1,12 @@
 //! A place where so many meet before any goes on, as std's.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
+use super::steps::{Mutex, MutexGuard};
 use super::waiting::{self, Home};
-use super::waitlist::{Notice, WaitList};
+use super::waitlist::{Notice, WaitList, tell_all};
 use crate::cancel;
 
 /// Lets greenlets and OS threads wait for each other until so many are there.
@@ -102,7 +103,7 @@ impl Barrier {
         if waiters.len() + 1 >= self.count {
             let notices = waiters.grant_all();
             drop(waiters);
-            notices.into_iter().for_each(Notice::tell);
+            tell_all(notices);
             return Some(BarrierWaitResult(true));
         }
         let key = waiters.push((), Notice::to_me());

@@ -5,8 +5,9 @@ use std::sync::{LockResult, PoisonError};
 use std::time::Duration;
 
 use super::mutex::MutexGuard;
+use super::steps;
 use super::waiting::{self, Home};
-use super::waitlist::{Notice, WaitList};
+use super::waitlist::{Notice, WaitList, tell_all};
 use crate::cancel;
 
 /// Lets those wait who need a [`Mutex`](super::Mutex)'s value to change first.
@@ -32,7 +33,7 @@ use crate::cancel;
 /// ```
 #[derive(Default)]
 pub struct Condvar {
-    waiters: std::sync::Mutex<WaitList>,
+    waiters: steps::Mutex<WaitList>,
 }
 
 /// Whether a wait with a limit ended because of it.
@@ -54,11 +55,11 @@ impl Condvar {
     /// Nobody waits yet.
     pub const fn new() -> Condvar {
         Condvar {
-            waiters: std::sync::Mutex::new(WaitList::new()),
+            waiters: steps::Mutex::new(WaitList::new()),
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, WaitList> {
+    fn lock(&self) -> steps::MutexGuard<'_, WaitList> {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -268,7 +269,7 @@ impl Condvar {
     /// Never.
     pub fn notify_all(&self) {
         let all = self.lock().grant_all();
-        all.into_iter().for_each(Notice::tell);
+        tell_all(all);
     }
 }
 

@@ -1,12 +1,13 @@
 //! A flag that one waits for.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::steps::{AtomicBool, Mutex, MutexGuard};
 use super::waiting::{self, Home, Subscribed};
-use super::waitlist::{Notice, WaitList};
+use super::waitlist::{Notice, WaitList, tell_all};
 use crate::cancel;
 use crate::greenlet::{Ready, Subscribe, Subscription, Waitable, yield_now};
 
@@ -78,7 +79,7 @@ impl Event {
         }
         let notices = waiters.grant_all();
         drop(waiters);
-        notices.into_iter().for_each(Notice::tell);
+        tell_all(notices);
     }
 
     /// Takes the flag back: from now on one waits for the next [`set`](Event::set). Who has been

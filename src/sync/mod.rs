@@ -63,6 +63,8 @@ mod async_result;
 mod barrier;
 mod condvar;
 mod event;
+#[cfg(test)]
+mod exploration;
 mod lazy_lock;
 #[allow(
     unsafe_code,
@@ -83,6 +85,7 @@ mod rlock;
 )]
 mod rwlock;
 mod semaphore;
+mod steps;
 pub(crate) mod waiting;
 pub(crate) mod waitlist;
 

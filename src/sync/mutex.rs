@@ -17,6 +17,9 @@ use super::poison::{Begun, Flag};
 use super::raw_mutex::RawMutex;
 use crate::cancel;
 
+/// What one waits for, in dumps.
+const A_MUTEX: &str = "a mutex";
+
 /// A value that one greenlet or OS thread at a time may touch.
 ///
 /// As [`std::sync::Mutex`], with the same names; but who waits for it parks, and others of its
@@ -47,6 +50,9 @@ pub struct Mutex<T: ?Sized> {
     poison: Flag,
     value: UnsafeCell<T>,
 }
+
+// Most mutexes have nobody waiting: the list in each must not make them large.
+const _: () = assert!(size_of::<Mutex<()>>() <= 72);
 
 // SAFETY: with the mutex goes its value, which must be `Send` for it.
 unsafe impl<T: ?Sized + Send> Send for Mutex<T> {}
@@ -89,7 +95,7 @@ impl<T> Mutex<T> {
     /// ```
     pub const fn new(value: T) -> Mutex<T> {
         Mutex {
-            raw: RawMutex::new("a mutex"),
+            raw: RawMutex::new(),
             poison: Flag::new(),
             value: UnsafeCell::new(value),
         }
@@ -127,7 +133,7 @@ impl<T: ?Sized> Mutex<T> {
     /// timeout unwinds, and then the caller has not got it.
     #[inline]
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
-        self.raw.lock(|| None);
+        self.raw.lock(A_MUTEX, || None);
         self.guard()
     }
 
@@ -175,7 +181,7 @@ impl<T: ?Sized> Mutex<T> {
     /// # Parks
     /// As [`lock`](Mutex::lock), and no longer than `limit`.
     pub fn try_lock_for(&self, limit: Duration) -> TryLockResult<MutexGuard<'_, T>> {
-        if self.raw.lock(|| cancel::deadline_in(limit)) {
+        if self.raw.lock(A_MUTEX, || cancel::deadline_in(limit)) {
             Ok(self.guard()?)
         } else {
             Err(TryLockError::WouldBlock)

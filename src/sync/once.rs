@@ -12,11 +12,12 @@
 
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
+use super::steps::{AtomicU8, Mutex, MutexGuard};
 use super::waiting::{self, Home};
-use super::waitlist::{Notice, WaitList};
+use super::waitlist::{Notice, WaitList, tell_all};
 use crate::cancel;
 
 const NEW: u8 = 0;
@@ -227,7 +228,7 @@ impl Once {
         self.state.store(state, Ordering::Release);
         let notices = waiters.grant_all();
         drop(waiters);
-        notices.into_iter().for_each(Notice::tell);
+        tell_all(notices);
     }
 
     fn wait_for(&self, force: bool) {

@@ -13,9 +13,10 @@
 //! others wait hands the lock over to the first of them: it is never free meanwhile, so nobody
 //! who comes later gets it first.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
+use super::steps::{AtomicU8, Mutex, MutexGuard};
 use super::waiting::{self, Home};
 use super::waitlist::{Notice, WaitList};
 
@@ -29,16 +30,13 @@ const CONTENDED: u8 = 2;
 pub(super) struct RawMutex {
     state: AtomicU8,
     waiters: Mutex<WaitList>,
-    /// What dumps say that one waits for.
-    what: &'static str,
 }
 
 impl RawMutex {
-    pub(super) const fn new(what: &'static str) -> RawMutex {
+    pub(super) const fn new() -> RawMutex {
         RawMutex {
             state: AtomicU8::new(FREE),
             waiters: Mutex::new(WaitList::new()),
-            what,
         }
     }
 
@@ -50,14 +48,14 @@ impl RawMutex {
     }
 
     /// Takes the lock, at the latest at the deadline, which is asked for only when it is needed;
-    /// returns whether it was had.
+    /// returns whether it was had. Meanwhile dumps say that it waits for `what`.
     #[inline]
-    pub(super) fn lock(&self, deadline: impl FnOnce() -> Option<u64>) -> bool {
-        self.try_lock() || self.lock_slowly(deadline())
+    pub(super) fn lock(&self, what: &'static str, deadline: impl FnOnce() -> Option<u64>) -> bool {
+        self.try_lock() || self.lock_slowly(what, deadline())
     }
 
     #[cold]
-    fn lock_slowly(&self, deadline: Option<u64>) -> bool {
+    fn lock_slowly(&self, what: &'static str, deadline: Option<u64>) -> bool {
         let mut waiters = self.waiters();
         if self.state.swap(CONTENDED, Ordering::Acquire) == FREE {
             // Nobody waits for what is free, and while we have the list nobody begins to.
@@ -66,7 +64,7 @@ impl RawMutex {
         }
         let key = waiters.push((), Notice::to_me());
         drop(waiters);
-        waiting::wait(self, key, self.what, deadline).is_ok()
+        waiting::wait(self, key, what, deadline).is_ok()
     }
 
     /// Only for whoever has the lock.

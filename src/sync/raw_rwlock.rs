@@ -9,9 +9,10 @@
 //! starves the other. Who leaves the lock free admits the first of those who wait, and with a
 //! reader all readers right behind it. `WAITED` is set and cleared with the list locked.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
+use super::steps::{AtomicUsize, Mutex, MutexGuard};
 use super::waiting::{self, Home};
 use super::waitlist::{Notice, WaitList};
 

@@ -9,9 +9,10 @@
 //! is given is handed to the first who waits for one, and nobody who comes later gets it first.
 //! `WAITED` is set and cleared with the list locked.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
+use super::steps::{AtomicUsize, Mutex, MutexGuard};
 use super::waiting::{self, Home, Subscribed};
 use super::waitlist::{Notice, WaitList};
 use crate::greenlet::{Ready, Subscription};

@@ -67,6 +67,8 @@ pub struct RLockGuard<'a, T: ?Sized + 'a> {
     _not_send: PhantomData<*const ()>,
 }
 
+/// What one waits for, in dumps.
+const A_REENTRANT_LOCK: &str = "a reentrant lock";
 const NOBODY: u64 = 0;
 /// Set in the number of an OS thread, clear in that of a greenlet.
 const THREAD_BIT: u64 = 1 << 63;
@@ -98,7 +100,7 @@ impl<T> RLock<T> {
     /// ```
     pub const fn new(value: T) -> RLock<T> {
         RLock {
-            raw: RawMutex::new("a reentrant lock"),
+            raw: RawMutex::new(),
             owner: AtomicU64::new(NOBODY),
             guards: AtomicUsize::new(0),
             value,
@@ -125,7 +127,7 @@ impl<T: ?Sized> RLock<T> {
     /// While others have the lock or have waited longer for it; never if the caller has it. A
     /// kill or a timeout unwinds, and then the caller has not got it.
     pub fn lock(&self) -> RLockGuard<'_, T> {
-        let guard = self.lock_with(|| self.raw.lock(|| None));
+        let guard = self.lock_with(|| self.raw.lock(A_REENTRANT_LOCK, || None));
         guard.expect("without a deadline there is only one way to end")
     }
 
@@ -162,7 +164,10 @@ impl<T: ?Sized> RLock<T> {
     /// # Parks
     /// As [`lock`](RLock::lock), and no longer than `limit`.
     pub fn try_lock_for(&self, limit: Duration) -> Option<RLockGuard<'_, T>> {
-        self.lock_with(|| self.raw.lock(|| cancel::deadline_in(limit)))
+        self.lock_with(|| {
+            self.raw
+                .lock(A_REENTRANT_LOCK, || cancel::deadline_in(limit))
+        })
     }
 
     fn lock_with(&self, lock_raw: impl FnOnce() -> bool) -> Option<RLockGuard<'_, T>> {

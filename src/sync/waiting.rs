@@ -10,6 +10,7 @@
 //!          remove; if there was a grant, `pass_on`      so that it is not lost
 //! ```
 
+use super::steps;
 use super::waitlist::{Key, Left, Notice, WaitList};
 use crate::cancel;
 use crate::greenlet::{Ready, Subscription};
@@ -56,7 +57,7 @@ pub(crate) fn wait<H: Home>(
                 Err(left.payload)
             };
         }
-        cancel::park_on(Why::Helper(what), deadline);
+        steps::park_on(Why::Helper(what), deadline);
     }
 }
 

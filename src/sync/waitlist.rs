@@ -17,6 +17,7 @@
 //! A granted node keeps its place until its owner, who may have been killed meanwhile, has taken
 //! it out: no grant is ever lost between the one who gives and the one who has yet to run.
 
+use super::steps;
 use crate::greenlet::Ready;
 use crate::hub::waker::Waker;
 
@@ -43,9 +44,24 @@ impl Notice {
 
     pub(crate) fn tell(self) {
         match self {
-            Notice::Wake(waker) => waker.wake(),
+            Notice::Wake(waker) => steps::wake(&waker),
             Notice::Ready(ready) => ready.call(),
         }
+    }
+}
+
+/// How many wakes ahead a task is fetched.
+const AHEAD: usize = 4;
+
+/// Tells all, in this order.
+pub(crate) fn tell_all(notices: Vec<Notice>) {
+    let mut notices = notices.into_iter();
+    while let Some(notice) = notices.next() {
+        // In a crowd, memory is what a wake waits for.
+        if let Some(Notice::Wake(later)) = notices.as_slice().get(AHEAD) {
+            later.prefetch();
+        }
+        notice.tell();
     }
 }
 
@@ -69,13 +85,15 @@ pub(crate) struct WaitList<P = ()> {
     first: u32,
     last: u32,
     free: u32,
-    /// Those who wait.
-    waiting: usize,
+    /// Those who wait. Counts are as short as indices, since there is a list in every lock.
+    waiting: u32,
     /// Those who have been granted something and woken, and have not taken it yet.
-    woken: usize,
+    woken: u32,
     /// Nodes that are not free.
-    used: usize,
+    used: u32,
 }
+
+const _: () = assert!(size_of::<WaitList>() <= 48);
 
 #[derive(Debug)]
 struct Node<P> {
@@ -117,12 +135,12 @@ impl<P> WaitList<P> {
 
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
-        self.waiting
+        self.waiting as usize
     }
 
     /// How many have been woken with a grant that they have not taken yet.
     pub(crate) fn woken(&self) -> usize {
-        self.woken
+        self.woken as usize
     }
 
     /// Puts a waiter behind all others.
@@ -179,7 +197,7 @@ impl<P> WaitList<P> {
 
     /// Grants all, and returns their notices in the order of their arrival.
     pub(crate) fn grant_all(&mut self) -> Vec<Notice> {
-        let mut notices = Vec::with_capacity(self.waiting);
+        let mut notices = Vec::with_capacity(self.len());
         while let Some(notice) = self.grant_first() {
             notices.push(notice);
         }
@@ -214,7 +232,7 @@ impl<P> WaitList<P> {
                 false
             }
             State::Granted { woken } => {
-                self.woken -= usize::from(woken);
+                self.woken -= u32::from(woken);
                 true
             }
             State::Free => unreachable!("a key is good for one removal"),

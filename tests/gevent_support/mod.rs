@@ -44,6 +44,27 @@ pub(crate) fn passes_alone(test: &str) -> Output {
     output
 }
 
+/// Runs `f` in a child of fork(2), which has no other thread; fails if it panics there. To be
+/// called in a process that runs [`alone`].
+#[track_caller]
+pub(crate) fn on_the_only_thread(f: impl FnOnce()) {
+    // SAFETY: besides this one the process has at most a sleeping thread (see above), so no lock
+    // is held that the child could need; `alarm` bounds its life.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0);
+    if pid == 0 {
+        // SAFETY: a plain number.
+        unsafe { libc::alarm(30) };
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
+        // SAFETY: a plain number. `_exit` leaves out what belongs to the parent.
+        unsafe { libc::_exit(i32::from(ended.is_err())) };
+    }
+    let mut status = 0;
+    // SAFETY: it is our child, and `status` is there to be written.
+    assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+    assert_eq!(status, 0, "the child has said why");
+}
+
 /// What a process has printed.
 pub(crate) fn both(output: &Output) -> String {
     let out = String::from_utf8_lossy(&output.stdout);

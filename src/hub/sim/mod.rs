@@ -12,6 +12,8 @@ mod faults;
 mod mailbox;
 mod network;
 mod random;
+#[cfg(test)]
+pub(crate) mod script;
 mod socket;
 
 use std::cell::Cell;
@@ -126,6 +128,10 @@ impl Sim {
 
     /// One of the first `count` in the run queue.
     pub(super) fn choose(&self, count: usize) -> usize {
+        #[cfg(test)]
+        if let Some(chosen) = script::choose(count) {
+            return chosen;
+        }
         self.random.below(count as u64) as usize
     }
 
