@@ -69,6 +69,8 @@ fn settings_that_make_no_sense_are_errors_that_name_them() {
         invalid,
         "limit",
     );
+    let simulated = greenroom::sim::run(1, || builder().hubs(2).bind(echo));
+    says(simulated, invalid, "simulation");
     let ready = TcpListener::bind(LOCAL).unwrap();
     let ready = StreamServer::builder_of(ready).reuse_port(true).bind(echo);
     says(ready, invalid, "SO_REUSEPORT");

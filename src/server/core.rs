@@ -280,7 +280,7 @@ impl<K: Kind> Core<K> {
             killed = self.kill_guests(&me);
             let grace = cancel::deadline_in(GRACE);
             if !self.wait_until("the killed guests of a server", grace, gone) {
-                let left = self.active.load(Ordering::Relaxed) - guest;
+                let left = self.active.load(Ordering::Relaxed).saturating_sub(guest);
                 let what = format_args!("{left} guests have withstood their kill");
                 self.log(log::Level::Error, what);
             }

@@ -98,6 +98,7 @@ macro_rules! common_controls {
         /// Without a limit it waits for as long as it takes. Those who are killed have a second
         /// for their destructors; who withstands that is told of in the log. What runs on an OS
         /// thread that a [`Spawn::With`](crate::server::Spawn::With) has chosen can't be killed.
+        /// Greenlets that a handler has spawned are its own affair.
         /// Called by a handler it counts on all guests but its own.
         ///
         /// When it returns, the address is free again, and [`hubs`] of the server's own have

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::endpoint::Options;
 use crate::greenlet::Builder;
+use crate::hub::sim::simulation;
 use crate::sys::socket::BACKLOG_MAX;
 
 const HUBS_MAX: usize = 1024;
@@ -155,6 +156,9 @@ impl Settings {
                 hubs: Some(hubs), ..
             } if *hubs > HUBS_MAX => {
                 format!("{hubs} hubs are beyond the limit of {HUBS_MAX}")
+            }
+            Settings { hubs: Some(_), .. } if simulation(|_| ()).is_some() => {
+                "a simulation has one hub: a server in it can't have its own".to_owned()
             }
             Settings { accepts_max: 0, .. } => "0 accepts at a time would serve nobody".to_owned(),
             Settings { size: 0, .. } => "datagrams of 0 bytes would all be cut off".to_owned(),
