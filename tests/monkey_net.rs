@@ -420,7 +420,9 @@ fn who_waits_for_long_is_left_alone() {
         let switches = greenroom::hub::stats().switches - before;
         assert!(switches < 20, "{switches} switches while nothing happened");
         drop(far);
-        greenroom::joinall(readers).into_iter().for_each(|read| assert_eq!(read.unwrap(), 0));
+        greenroom::joinall(readers)
+            .into_iter()
+            .for_each(|read| assert_eq!(read.unwrap(), 0));
     });
 }
 
