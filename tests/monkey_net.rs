@@ -407,6 +407,26 @@ fn a_number_that_was_closed_out_of_sight_is_found_out() {
 }
 
 #[test]
+fn who_waits_for_long_is_left_alone() {
+    green(|| {
+        let pairs: Vec<_> = (0..200).map(|_| UnixStream::pair().unwrap()).collect();
+        let (near, far): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        let read = |near: UnixStream| greenroom::spawn(move || (&near).read(&mut [0]).unwrap());
+        let readers: Vec<_> = near.into_iter().map(read).collect();
+        // Each makes sure once that it waits for the right thing.
+        greenroom::sleep(ms(500));
+        let before = greenroom::hub::stats().switches;
+        greenroom::sleep(ms(300));
+        let switches = greenroom::hub::stats().switches - before;
+        assert!(switches < 20, "{switches} switches while nothing happened");
+        drop(far);
+        greenroom::joinall(readers)
+            .into_iter()
+            .for_each(|read| assert_eq!(read.unwrap(), 0));
+    });
+}
+
+#[test]
 fn shutdown_wakes_who_waits() {
     green(|| {
         let (client, _server) = connected();

@@ -464,9 +464,13 @@ fn threads_are_joined() {
 fn locks_of_files_are_waited_for() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let again = file.reopen().unwrap();
-    file.as_file().lock().unwrap();
-    let far = later(move || file.as_file().unlock().unwrap());
-    parks(move || again.lock().unwrap());
+    let lock = |file: &std::fs::File, operation| {
+        // SAFETY: no pointers.
+        unsafe { libc::flock(file.as_raw_fd(), operation) }
+    };
+    assert_eq!(lock(file.as_file(), libc::LOCK_EX), 0);
+    let far = later(move || assert_eq!(lock(file.as_file(), libc::LOCK_UN), 0));
+    assert_eq!(parks(move || lock(&again, libc::LOCK_EX)), 0);
     far.join().unwrap();
 }
 

@@ -42,7 +42,9 @@ pub(crate) fn parks<T: 'static>(f: impl FnOnce() -> T + 'static) -> T {
                 counted.set(counted.get() + 1);
                 if counted.get() == 5 {
                     // Whoever has given up by now says so himself.
-                    waiting.iter().for_each(|one| drop(one.send(())));
+                    for one in &waiting {
+                        let _ = one.send(());
+                    }
                 }
             }
         });
