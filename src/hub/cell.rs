@@ -259,6 +259,12 @@ unsafe fn free(at: NonNull<Task>, home: Option<&Hub>) {
 pub(crate) struct Cells(RefCell<Vec<NonNull<Task>>>);
 
 impl Cells {
+    /// Is nobody in the middle of a change?
+    #[cfg(feature = "monkey")]
+    pub(super) fn are_at_ease(&self) -> bool {
+        self.0.try_borrow_mut().is_ok()
+    }
+
     #[inline]
     fn take(&self) -> Option<NonNull<Task>> {
         self.0.borrow_mut().pop()

@@ -83,6 +83,12 @@ pub(super) struct Events {
 }
 
 impl Events {
+    /// Is nobody in the middle of a change?
+    #[cfg(feature = "monkey")]
+    pub(super) fn are_at_ease(&self) -> bool {
+        self.listeners.try_borrow_mut().is_ok()
+    }
+
     pub(super) fn new(watched: bool) -> Events {
         Events {
             heard: Cell::new(watched),

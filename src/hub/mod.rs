@@ -233,6 +233,8 @@ impl Hub {
             && self.stacks.try_borrow_mut().is_ok()
             && self.idlers.try_borrow_mut().is_ok()
             && self.outwaiters.try_borrow_mut().is_ok()
+            && self.cells.are_at_ease()
+            && self.events.are_at_ease()
     }
 
     /// Makes a parked task of this hub runnable; nothing for any other. One that is to start

@@ -62,7 +62,7 @@ mod stopping {
         {
             WOKEN.with_borrow_mut(|woken| woken.insert(task.id));
         }
-        waker.wake();
+        waker.wake_last();
     }
 
     pub(crate) fn park_on(why: Why, deadline: Option<u64>) {
