@@ -15,7 +15,7 @@ const CHILDREN: u32 = 10;
 
 /// Child number `n` ends sooner the greater its number is.
 fn start(n: u32) -> io::Result<Child> {
-    let nap = f64::from(CHILDREN - n) * 0.05;
+    let nap = f64::from(CHILDREN - n) * 0.15;
     let script = format!("sleep {nap}; echo I was number {n}; exit {n}");
     let mut command = Command::new("sh");
     command.args(["-c", &script]).stdout(Stdio::piped()).spawn()

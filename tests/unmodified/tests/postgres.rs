@@ -11,7 +11,6 @@ fn url() -> String {
 }
 
 #[test]
-#[ignore = "wants a PostgreSQL: .ci/unmodified starts one"]
 fn the_crate_waits_for_many_queries_at_once() {
     on_one_os_thread(|| {
         let query = |n: usize| {
@@ -28,7 +27,6 @@ fn the_crate_waits_for_many_queries_at_once() {
 
 #[cfg(feature = "libpq")]
 #[test]
-#[ignore = "wants a PostgreSQL: .ci/unmodified starts one"]
 fn libpq_waits_for_many_queries_at_once() {
     use std::ffi::{CStr, CString};
     fn query(n: usize) -> String {

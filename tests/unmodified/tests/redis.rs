@@ -14,7 +14,6 @@ fn key(name: &str) -> String {
 }
 
 #[test]
-#[ignore = "wants a redis-server: .ci/unmodified starts one"]
 fn a_thousand_wait_in_blpop() {
     on_one_os_thread(|| {
         let client = redis::Client::open(url()).unwrap();
@@ -31,7 +30,6 @@ fn a_thousand_wait_in_blpop() {
 }
 
 #[test]
-#[ignore = "wants a redis-server: .ci/unmodified starts one"]
 fn a_push_in_one_greenlet_ends_the_wait_of_another() {
     on_one_os_thread(|| {
         let client = redis::Client::open(url()).unwrap();
@@ -49,7 +47,6 @@ fn a_push_in_one_greenlet_ends_the_wait_of_another() {
 }
 
 #[test]
-#[ignore = "wants a redis-server: .ci/unmodified starts one"]
 fn what_is_published_reaches_all_who_have_subscribed() {
     const SUBSCRIBERS: usize = 100;
     on_one_os_thread(|| {
@@ -86,7 +83,6 @@ fn what_is_published_reaches_all_who_have_subscribed() {
 }
 
 #[test]
-#[ignore = "wants a redis-server: .ci/unmodified starts one"]
 fn a_kill_and_a_timeout_reach_a_wait_inside_of_the_crate() {
     on_one_os_thread(|| {
         let client = redis::Client::open(url()).unwrap();
