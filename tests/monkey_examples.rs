@@ -8,7 +8,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use monkey_support::{green, ms};
+use monkey_support::{green, ms, os_thread};
 
 #[test]
 fn fetch_unmodified_is_fast_only_with_the_patch() {
@@ -55,9 +55,9 @@ fn origin(delay: Duration) -> String {
         let said = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
         let _ = (&stream).write_all(said);
     };
-    thread::spawn(move || {
+    os_thread(move || {
         for stream in listener.incoming() {
-            thread::spawn(move || answer(stream.unwrap()));
+            os_thread(move || answer(stream.unwrap()));
         }
     });
     format!("http://localhost:{}", address.port())

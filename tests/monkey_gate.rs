@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use greenroom::monkey::{self, Part};
-use monkey_support::{green, ms};
+use monkey_support::{green, ms, os_thread};
 
 #[test]
 fn each_function_is_ours_in_this_program() {
@@ -46,7 +46,7 @@ fn a_thread_without_a_hub_makes_its_calls_uncounted() {
     let before = calls();
     // SAFETY: no pointers.
     let sleeps = || (0..10).all(|_| unsafe { libc::usleep(1) } == 0);
-    assert!(thread::spawn(sleeps).join().unwrap());
+    assert!(os_thread(sleeps).join().unwrap());
     assert_eq!(calls(), before);
     // SAFETY: no pointers.
     green(|| unsafe { libc::usleep(1) });
@@ -211,7 +211,7 @@ fn closures_and_loggers_may_call_back() {
     let (near, mut far) = UnixStream::pair().unwrap();
     let _ = log::set_logger(Box::leak(Box::new(Loud(near))));
     log::set_max_level(log::LevelFilter::Trace);
-    let reader = thread::spawn(move || far.read(&mut [0; 9]).unwrap());
+    let reader = os_thread(move || far.read(&mut [0; 9]).unwrap());
     green(|| {
         let (near, _far) = UnixStream::pair().unwrap();
         let fd = near.as_raw_fd();
@@ -233,7 +233,7 @@ fn a_hub_that_ends_is_forgotten() {
     // T6: a descriptor that a hub has known, closed when the hub is gone.
     let (near, mut far) = UnixStream::pair().unwrap();
     far.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    let near = thread::spawn(move || {
+    let near = os_thread(move || {
         let mut near = near;
         green(move || {
             near.set_read_timeout(Some(ms(5))).unwrap();

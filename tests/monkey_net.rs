@@ -10,7 +10,7 @@ use std::ptr::null_mut;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use monkey_support::{errno, green, later, ms, owned, pair, parks, soon};
+use monkey_support::{errno, green, later, ms, os_thread, owned, pair, parks, soon};
 
 /// How many descriptors there can be, at least 3,000 if the system lets us.
 fn descriptors_max() -> i32 {
@@ -182,7 +182,7 @@ fn flags_of_a_receive_keep_their_meaning() {
     // MSG_WAITALL waits for all; with MSG_PEEK it leaves all there.
     for peek in [0, libc::MSG_PEEK] {
         let (near, mut far) = UnixStream::pair().unwrap();
-        let far = thread::spawn(move || {
+        let far = os_thread(move || {
             far.write_all(b"half ").unwrap();
             thread::sleep(ms(40));
             far.write_all(b"all").unwrap();
@@ -342,7 +342,7 @@ fn closing_wakes_who_waits_and_the_number_may_come_back() {
                     }
                 };
                 if elsewhere {
-                    thread::spawn(end).join().unwrap();
+                    os_thread(end).join().unwrap();
                 } else {
                     end();
                 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Barrier, Condvar, Mutex, OnceLock, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use monkey_support::{green, later, ms, owned, pair, parks, pipe};
+use monkey_support::{green, later, ms, os_thread, owned, pair, parks, pipe};
 
 #[test]
 fn a_std_mutex_may_be_held_across_a_park() {
@@ -111,9 +111,9 @@ fn locks_are_handed_between_greenlets_and_os_threads() {
         }
     };
     let plain = Arc::clone(&shared);
-    let plain = thread::spawn(move || step(&plain, 0));
+    let plain = os_thread(move || step(&plain, 0));
     let other_hub = Arc::clone(&shared);
-    let other_hub = thread::spawn(move || green(move || step(&other_hub, 1)));
+    let other_hub = os_thread(move || green(move || step(&other_hub, 1)));
     let here = Arc::clone(&shared);
     green(move || step(&here, 2));
     plain.join().unwrap();
@@ -450,7 +450,7 @@ fn a_child_s_output_is_read_while_it_writes() {
 fn threads_are_joined() {
     assert_eq!(
         parks(|| {
-            let thread = thread::spawn(|| {
+            let thread = os_thread(|| {
                 thread::sleep(ms(50));
                 42
             });
@@ -478,7 +478,7 @@ fn locks_of_files_are_waited_for() {
 fn a_runtime_of_tokio_on_other_threads_notices_nothing() {
     static DONE: AtomicUsize = AtomicUsize::new(0);
     greenroom::monkey::patch_all().unwrap();
-    let tokio = thread::spawn(|| {
+    let tokio = os_thread(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();

@@ -19,9 +19,16 @@ pub(crate) fn green<T: 'static>(f: impl FnOnce() -> T + 'static) -> T {
     greenroom::spawn_local(f).join().unwrap()
 }
 
+/// An OS thread: what `std::thread::spawn` makes on a patched one is a greenlet.
+pub(crate) fn os_thread<T: Send + 'static>(
+    f: impl FnOnce() -> T + Send + 'static,
+) -> thread::JoinHandle<T> {
+    greenroom::monkey::native(|| thread::spawn(f))
+}
+
 /// Runs `f` on an OS thread without a hub: there nothing is patched.
 pub(crate) fn native<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
-    thread::spawn(f).join().unwrap()
+    os_thread(f).join().unwrap()
 }
 
 thread_local! {
@@ -59,7 +66,7 @@ pub(crate) fn parks<T: 'static>(f: impl FnOnce() -> T + 'static) -> T {
 pub(crate) fn later(f: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
     let (sender, parked) = mpsc::channel();
     LATER.with_borrow_mut(|waiting| waiting.push(sender));
-    thread::spawn(move || {
+    os_thread(move || {
         // If it blocks the OS thread, this ends it, and `parks` complains.
         let _ = parked.recv_timeout(Duration::from_secs(10));
         f();
@@ -68,7 +75,7 @@ pub(crate) fn later(f: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()>
 
 /// Does `f` on another OS thread after 30 ms.
 pub(crate) fn soon(f: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
-    thread::spawn(move || {
+    os_thread(move || {
         thread::sleep(ms(30));
         f();
     })
