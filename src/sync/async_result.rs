@@ -73,7 +73,7 @@ impl<T> AsyncResult<T> {
         let former = state.value.replace(value);
         let notices = state.waiters.grant_all();
         drop(state);
-        notices.into_iter().for_each(Notice::tell);
+        Notice::tell_all(notices);
         drop(former);
     }
 

@@ -17,6 +17,8 @@
 //! A granted node keeps its place until its owner, who may have been killed meanwhile, has taken
 //! it out: no grant is ever lost between the one who gives and the one who has yet to run.
 
+use std::panic::{self, AssertUnwindSafe};
+
 use super::steps;
 use crate::greenlet::Ready;
 use crate::hub::waker::Waker;
@@ -51,6 +53,22 @@ impl Notice {
             Notice::Wake(waker) => steps::wake(&waker),
             Notice::Ready(ready) => ready.call(),
             Notice::Poll(waker) => waker.wake(),
+        }
+    }
+
+    /// Tells all of them, though some are code of others and panic: then it goes on panicking
+    /// when all have been told.
+    pub(crate) fn tell_all(notices: Vec<Notice>) {
+        let mut panicked = None;
+        for notice in notices {
+            let told = panic::catch_unwind(AssertUnwindSafe(|| notice.tell()));
+            if let Err(payload) = told {
+                // Of more than one the last is handed on; the others may panic when dropped.
+                panicked.replace(payload).map_or((), std::mem::forget);
+            }
+        }
+        if let Some(payload) = panicked {
+            panic::resume_unwind(payload);
         }
     }
 }

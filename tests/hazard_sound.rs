@@ -1,0 +1,90 @@
+//! What a reviewer who looks for unsoundness tries: memory of who is gone, and code of others.
+
+use std::future::{Future, IntoFuture};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use greenroom::generator::{Generator, GeneratorState};
+use greenroom::sync::AsyncResult;
+use greenroom::{run, spawn, yield_now};
+
+/// A generator that stands still inside of `foreign` outlives the greenlet that began it.
+#[test]
+fn a_foreign_call_may_be_left_by_another_greenlet_than_entered_it() {
+    run(|| {
+        let mut generator = Generator::new(|yielder, ()| {
+            greenroom::foreign(|| yielder.suspend(1));
+            2
+        })
+        .unwrap();
+        let began = greenroom::spawn_local(move || {
+            assert_eq!(generator.resume(()), GeneratorState::Yielded(1));
+            generator
+        });
+        let mut generator = began.join().unwrap();
+        // Its memory is another greenlet's now, which must not be taken for inside of a
+        // foreign call, nor for less than outside.
+        let next = spawn(|| {
+            yield_now();
+            greenroom::foreign(yield_now);
+            greenroom::sleep(Duration::from_secs(60));
+        });
+        yield_now();
+        assert_eq!(generator.resume(()), GeneratorState::Complete(2));
+        yield_now();
+        yield_now();
+        next.kill();
+        assert!(next.join().unwrap_err().is_killed());
+        // Nor is who has ended it inside of one.
+        let late = greenroom::with_timeout(Duration::from_millis(1), greenroom::thread::park);
+        assert!(late.is_err());
+    });
+}
+
+/// The end of one child of a scope costs the same whatever the number of the others.
+#[test]
+fn a_scope_of_many_ends_in_time() {
+    run(|| {
+        let time = |count: usize| {
+            let begun = Instant::now();
+            greenroom::scope(|s| {
+                for _ in 0..count {
+                    s.spawn(yield_now);
+                }
+            });
+            begun.elapsed()
+        };
+        time(2_000);
+        let (few, many) = (time(2_000), time(20_000));
+        println!("{few:?} {many:?}");
+        assert!(many < 40 * few, "2000 take {few:?}, 20000 take {many:?}");
+    });
+}
+
+/// The wakers of async code are foreign code: one that panics keeps nobody else from hearing.
+#[test]
+fn a_result_reaches_all_although_one_of_them_panics_when_told() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker of a bad executor");
+        }
+    }
+    run(|| {
+        let result = Arc::new(AsyncResult::new());
+        let mut bad = (&*result).into_future();
+        let waker = Waker::from(Arc::new(Panics));
+        let polled = Pin::new(&mut bad).poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        let theirs = Arc::clone(&result);
+        let waiter = spawn(move || theirs.get());
+        yield_now();
+        let set = catch_unwind(AssertUnwindSafe(|| result.set(7)));
+        assert!(set.is_err());
+        let waited = waiter.join_timeout(Duration::from_secs(5));
+        assert_eq!(waited.expect("it was told").unwrap(), 7);
+    });
+}
