@@ -5,10 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use greenroom::generator::{Generator, GeneratorState};
-use greenroom::sync::AsyncResult;
+use greenroom::sync::{AsyncResult, Condvar, Mutex, Queue, RwLock, Semaphore};
 use greenroom::{run, spawn, yield_now};
 
 /// A generator that stands still inside of `foreign` outlives the greenlet that began it.
@@ -87,4 +88,47 @@ fn a_result_reaches_all_although_one_of_them_panics_when_told() {
         let waited = waiter.join_timeout(Duration::from_secs(5));
         assert_eq!(waited.expect("it was told").unwrap(), 7);
     });
+}
+
+/// An OS thread may end while greenlets of it wait. They never run again, so what they wait for
+/// must not be handed to them.
+#[test]
+fn what_is_waited_for_by_greenlets_of_a_thread_that_has_ended_goes_to_the_living() {
+    static MUTEX: Mutex<()> = Mutex::new(());
+    static LOCK: RwLock<()> = RwLock::new(());
+    static SEMAPHORE: Semaphore = Semaphore::new(0);
+    static CONDITION: Condvar = Condvar::new();
+    static BESIDE: Mutex<bool> = Mutex::new(false);
+    let queue = Arc::new(Queue::new());
+    let guard = MUTEX.lock().unwrap();
+    let writes = LOCK.write().unwrap();
+    let theirs = Arc::clone(&queue);
+    let ended = thread::spawn(move || {
+        drop(spawn(|| drop(MUTEX.lock())));
+        drop(spawn(|| drop(LOCK.write())));
+        drop(spawn(|| drop(SEMAPHORE.acquire())));
+        drop(spawn(|| drop(CONDITION.wait(BESIDE.lock().unwrap()))));
+        drop(spawn(move || theirs.get().is_ok_and(|item: u8| item > 0)));
+        yield_now();
+    });
+    ended.join().unwrap();
+
+    let limit = Duration::from_secs(5);
+    drop(guard);
+    assert!(MUTEX.try_lock_for(limit).is_ok(), "the mutex");
+    drop(writes);
+    assert!(LOCK.try_read_for(limit).is_ok(), "the lock to read");
+    SEMAPHORE.release();
+    assert!(SEMAPHORE.acquire_timeout(limit).is_some(), "the permit");
+    queue.put(7).unwrap();
+    assert_eq!(queue.get_timeout(limit), Ok(7), "the item");
+    let waiter = thread::spawn(move || {
+        let not_yet = |told: &mut bool| !*told;
+        let waited = CONDITION.wait_timeout_while(BESIDE.lock().unwrap(), limit, not_yet);
+        assert!(!waited.unwrap().1.timed_out(), "the condition");
+    });
+    thread::sleep(Duration::from_millis(50));
+    *BESIDE.lock().unwrap() = true;
+    CONDITION.notify_one();
+    waiter.join().unwrap();
 }
