@@ -1,16 +1,18 @@
 //! What a reviewer who looks for unsoundness tries: memory of who is gone, and code of others.
 
 use std::future::{Future, IntoFuture};
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use greenroom::generator::{Generator, GeneratorState};
 use greenroom::sync::{AsyncResult, Condvar, Mutex, Queue, RwLock, Semaphore};
-use greenroom::{run, spawn, yield_now};
+use greenroom::threadpool::Builder;
+use greenroom::{run, spawn, with_timeout, yield_now};
 
 /// A generator that stands still inside of `foreign` outlives the greenlet that began it.
 #[test]
@@ -131,4 +133,50 @@ fn what_is_waited_for_by_greenlets_of_a_thread_that_has_ended_goes_to_the_living
     *BESIDE.lock().unwrap() = true;
     CONDITION.notify_one();
     waiter.join().unwrap();
+}
+
+/// As above, in the line of those who want to give a job to a pool that is full.
+#[test]
+fn a_full_pool_takes_jobs_again_though_the_first_in_line_is_gone_with_its_thread() {
+    let pool = Builder::new().size(1).backlog(0).build().unwrap();
+    let pool = Arc::new(pool);
+    let (release, released) = mpsc::channel::<()>();
+    let job = pool.spawn(move || released.recv().is_err());
+    let theirs = Arc::clone(&pool);
+    let ended = thread::spawn(move || {
+        drop(spawn(move || drop(theirs.spawn(|| ()))));
+        yield_now();
+    });
+    ended.join().unwrap();
+    drop(release);
+    assert!(job.join().unwrap());
+    let taken = with_timeout(Duration::from_secs(5), || pool.spawn(|| 7).join().unwrap());
+    assert_eq!(taken, Ok(7));
+}
+
+/// A wait that has been handed on still has the one who began it among those to be woken: also
+/// when it is dropped on another hub, which can't take it out at once.
+#[test]
+fn a_wait_for_a_descriptor_that_is_dropped_on_an_inner_hub_wakes_nobody_who_is_gone() {
+    run(|| {
+        let (mut here, there) = greenroom::os::unix::net::UnixStream::pair().unwrap();
+        let readable: &'static _ = Box::leak(Box::new(greenroom::io::readable(Box::leak(
+            Box::new(there),
+        ))));
+        let begun = greenroom::spawn_local(move || {
+            let mut wait = greenroom::iwait([readable]).timeout(Duration::from_millis(1));
+            assert!(wait.next().is_none());
+            wait
+        });
+        let wait = begun.join().unwrap();
+        let outer = greenroom::hub::current();
+        run(move || {
+            // More than the outer hub reads at a time.
+            drop((0..3000).map(|_| outer.spawn(|| ())).collect::<Vec<_>>());
+            drop(wait);
+        });
+        here.write_all(b"x").unwrap();
+        yield_now();
+        greenroom::sleep(Duration::from_millis(2));
+    });
 }

@@ -77,6 +77,14 @@ impl State {
         self.unfinished() < self.size.saturating_add(terms.backlog_max)
     }
 
+    /// Takes those out of the line, in front, whose OS thread has ended without them: nobody
+    /// behind them would ever be the first.
+    fn pass_over_the_dead(&mut self) {
+        while self.line.front().is_some_and(|first| first.is_dead()) {
+            self.line.pop_front();
+        }
+    }
+
     fn is_short_of_threads(&self) -> bool {
         self.idle + self.starting < self.jobs.len() && self.threads < self.size
     }
@@ -129,6 +137,7 @@ impl Crew {
 
     fn push_if_room(&self, job: &Arc<dyn Run>) -> bool {
         let mut state = self.lock();
+        state.pass_over_the_dead();
         let room = state.line.is_empty() && state.has_room(&self.terms);
         if room {
             state.jobs.push_back(Arc::clone(job));
@@ -144,6 +153,7 @@ impl Crew {
         let _help = Help::expect();
         loop {
             let mut state = self.lock();
+            state.pass_over_the_dead();
             if place.is_first(&state) && state.has_room(&self.terms) {
                 state.jobs.push_back(job);
                 return;
@@ -253,6 +263,7 @@ impl Crew {
     /// Tells those whom the present state concerns: there is room, or nothing is left to do.
     fn tell(&self) {
         let mut state = self.lock();
+        state.pass_over_the_dead();
         let room = state.has_room(&self.terms);
         let first = state.line.front().filter(|_| room).cloned();
         let done = state.unfinished() == 0;
