@@ -1,17 +1,26 @@
 //! What a reviewer who looks for unsoundness tries: memory of who is gone, and code of others.
 
+use std::cell::Cell;
 use std::future::{Future, IntoFuture};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use greenroom::generator::{Generator, GeneratorState};
-use greenroom::sync::{AsyncResult, Condvar, Mutex, Queue, RwLock, Semaphore};
+use greenroom::fiber::{Fiber, WeakFiber};
+use greenroom::future::JoinFuture;
+use greenroom::generator::{Generator, GeneratorState, Yielder};
+use greenroom::hub::Subscription;
+use greenroom::io::StdinLock;
+use greenroom::sync::{AsyncResult, Channel, Condvar, LazyLock, OnceLock, Queue, Semaphore};
+use greenroom::sync::{Mutex, MutexGuard, RLock, RLockGuard};
+use greenroom::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use greenroom::threadpool::Builder;
+use greenroom::{Greenlet, IWait, JoinError, ScopedGreenlet};
 use greenroom::{run, spawn, with_timeout, yield_now};
 
 /// A generator that stands still inside of `foreign` outlives the greenlet that began it.
@@ -44,26 +53,6 @@ fn a_foreign_call_may_be_left_by_another_greenlet_than_entered_it() {
         // Nor is who has ended it inside of one.
         let late = greenroom::with_timeout(Duration::from_millis(1), greenroom::thread::park);
         assert!(late.is_err());
-    });
-}
-
-/// The end of one child of a scope costs the same whatever the number of the others.
-#[test]
-fn a_scope_of_many_ends_in_time() {
-    run(|| {
-        let time = |count: usize| {
-            let begun = Instant::now();
-            greenroom::scope(|s| {
-                for _ in 0..count {
-                    s.spawn(yield_now);
-                }
-            });
-            begun.elapsed()
-        };
-        time(2_000);
-        let (few, many) = (time(2_000), time(20_000));
-        println!("{few:?} {many:?}");
-        assert!(many < 40 * few, "2000 take {few:?}, 20000 take {many:?}");
     });
 }
 
@@ -179,4 +168,40 @@ fn a_wait_for_a_descriptor_that_is_dropped_on_an_inner_hub_wakes_nobody_who_is_g
         yield_now();
         greenroom::sleep(Duration::from_millis(2));
     });
+}
+
+/// What must not leave its OS thread, or be shared with others, can't: checked by the compiler,
+/// which finds two ways to read what does implement the trait, and then gives up.
+#[test]
+fn what_belongs_to_an_os_thread_or_hides_what_does_stays_there() {
+    macro_rules! never {
+        ($trait:ident: $($type:ty),* $(,)?) => {
+            $(const _: fn() = || {
+                trait Ambiguous<A> {
+                    fn is_not() {}
+                }
+                impl<T: ?Sized> Ambiguous<()> for T {}
+                struct Implements;
+                impl<T: ?Sized + $trait> Ambiguous<Implements> for T {}
+                let _ = <$type as Ambiguous<_>>::is_not;
+            };)*
+        };
+    }
+    fn is_send_and_sync<T: Send + Sync>() {}
+    type Local = Rc<u8>;
+
+    never!(Send: MutexGuard<'static, u8>, RLockGuard<'static, u8>);
+    never!(Send: RwLockReadGuard<'static, u8>, RwLockWriteGuard<'static, u8>);
+    never!(Sync: MutexGuard<'static, Cell<u8>>, RLockGuard<'static, Cell<u8>>);
+    never!(Sync: RwLockReadGuard<'static, Cell<u8>>, RwLock<Cell<u8>>);
+    never!(Sync: Mutex<Local>, RwLock<Local>, RLock<Local>, Queue<Local>);
+    never!(Sync: OnceLock<Cell<u8>>, LazyLock<Cell<u8>>, AsyncResult<Cell<u8>>);
+    never!(Send: AsyncResult<Local>, AsyncResult<Cell<u8>>, Queue<Local>, Channel<Local>);
+    never!(Send: Greenlet<Local>, JoinFuture<Local>, ScopedGreenlet<'static, u8>);
+    never!(Send: Generator<(), (), ()>, Yielder<(), ()>, Fiber<u8>, WeakFiber<u8>);
+    never!(Sync: Generator<(), (), ()>, Yielder<(), ()>, Fiber<u8>, WeakFiber<u8>);
+    never!(Send: Subscription, IWait<'static, Greenlet<u8>>, StdinLock<'static>);
+
+    is_send_and_sync::<(Mutex<Cell<u8>>, RLock<Cell<u8>>, Queue<Cell<u8>>)>();
+    is_send_and_sync::<(Greenlet<Cell<u8>>, Condvar, Semaphore, JoinError)>();
 }
