@@ -18,6 +18,7 @@ use std::marker::PhantomData;
 use std::ptr;
 use std::thread;
 
+use super::standing::on_local;
 use crate::hub::TaskPtr;
 use crate::hub::task::{Frame, Local};
 
@@ -111,20 +112,20 @@ impl Drop for Shield {
     }
 }
 
-/// While it lives, the task must not be unwound.
-pub(super) struct Foreign(TaskPtr);
+/// While it lives, whoever runs must not be unwound. Not a task that is named here: a coroutine
+/// that stands in a foreign call may be resumed by another greenlet, which then has the count.
+pub(super) struct Foreign(());
 
 impl Foreign {
     pub(super) fn new(task: TaskPtr) -> Foreign {
         let local = task.get().local();
         local.foreign.set(local.foreign.get() + 1);
-        Foreign(task)
+        Foreign(())
     }
 }
 
 impl Drop for Foreign {
     fn drop(&mut self) {
-        let local = self.0.get().local();
-        local.foreign.set(local.foreign.get() - 1);
+        on_local(|local| local.foreign.set(local.foreign.get().saturating_sub(1)));
     }
 }

@@ -72,7 +72,7 @@ pub(crate) fn add_foreign(count: u32) {
     on_local(|local| local.foreign.set(local.foreign.get() + count));
 }
 
-fn on_local(f: impl FnOnce(&Local)) {
+pub(super) fn on_local(f: impl FnOnce(&Local)) {
     with_hub(|hub| {
         if let Some(task) = hub.and_then(Hub::running) {
             f(task.get().local());

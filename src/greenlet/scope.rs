@@ -12,6 +12,7 @@ use std::thread;
 use super::launch::{self, Plan};
 use super::{Greenlet, GreenletRef, JoinError};
 use crate::cancel;
+use crate::hub::slots::Slots;
 use crate::hub::waker::Waker;
 use crate::hub::{TaskRef, Why, with_hub};
 use crate::sys::panics;
@@ -27,7 +28,7 @@ pub struct Scope<'scope, 'env: 'scope> {
 /// What a scope knows of its greenlets.
 #[derive(Default)]
 struct Children {
-    alive: RefCell<Vec<TaskRef>>,
+    alive: RefCell<Slots<TaskRef>>,
     /// Children that panicked or could not start, and have not been joined.
     failed: Cell<usize>,
     waiter: RefCell<Option<Waker>>,
@@ -38,12 +39,11 @@ impl Children {
         self.alive.borrow().len()
     }
 
-    fn leave(&self, id: u64) {
+    fn leave(&self, slot: usize) {
         let mut alive = self.alive.borrow_mut();
-        if let Some(position) = alive.iter().position(|task| task.id == id) {
-            alive.swap_remove(position);
-        }
-        if alive.is_empty()
+        let left = alive.remove(slot);
+        debug_assert!(left.is_some(), "a child leaves its scope once");
+        if alive.len() == 0
             && let Some(waiter) = &*self.waiter.borrow()
         {
             waiter.wake();
@@ -51,7 +51,7 @@ impl Children {
     }
 
     fn kill_all(&self) {
-        let tasks = self.alive.borrow().clone();
+        let tasks: Vec<TaskRef> = self.alive.borrow().iter().cloned().collect();
         tasks.iter().for_each(cancel::kill);
     }
 }
@@ -198,10 +198,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         F: FnOnce() -> T + 'scope,
         T: 'scope,
     {
-        let id = Rc::new(Cell::new(0));
+        let slot = Rc::new(Cell::new(usize::MAX));
         let leave = {
-            let (id, children) = (Rc::clone(&id), Rc::clone(&self.children));
-            move || children.leave(id.get())
+            let (slot, children) = (Rc::clone(&slot), Rc::clone(&self.children));
+            move || children.leave(slot.get())
         };
         let noted = Rc::clone(&self.children);
         let watched = move || {
@@ -216,11 +216,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         // SAFETY: `f` and `T` live for 'scope, and `scope`, from whose caller they borrow, does
         // not return or unwind before `leave` has been called for every child.
         let greenlet = unsafe { launch::launch_here(plan, watched, leave)? };
-        id.set(greenlet.thread.task.id);
-        self.children
-            .alive
-            .borrow_mut()
-            .push(greenlet.thread.task.clone());
+        let task = greenlet.thread.task.clone();
+        slot.set(self.children.alive.borrow_mut().insert(task));
         Ok(ScopedGreenlet::new(greenlet, &self.children))
     }
 }

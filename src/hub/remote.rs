@@ -38,7 +38,7 @@ static HUBS: AtomicU64 = AtomicU64::new(0);
 pub(crate) enum Message {
     Wake(TaskRef),
     Run(Box<dyn FnOnce(&Hub) + Send>),
-    /// The last count of a task that the hub still holds.
+    /// A count of a task that is to be let go of there: the last, while the hub holds the task.
     Return(TaskRef),
     /// A descriptor was closed elsewhere: forget its registration, tell who waits.
     Forget(Key),

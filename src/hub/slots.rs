@@ -50,6 +50,12 @@ impl<T> Slots<T> {
     }
 }
 
+impl<T> Default for Slots<T> {
+    fn default() -> Slots<T> {
+        Slots::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

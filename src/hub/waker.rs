@@ -58,6 +58,12 @@ impl Waker {
         }
     }
 
+    /// Whether it never runs again, since the OS thread of its hub has ended.
+    #[inline]
+    pub(crate) fn is_dead(&self) -> bool {
+        matches!(self, Waker::Green(task) if task.hub.is_closed())
+    }
+
     /// Makes a parked waiter look again; nothing when it is not parked, or long done.
     #[inline]
     pub(crate) fn wake(&self) {

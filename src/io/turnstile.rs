@@ -64,13 +64,14 @@ impl Turnstile {
     /// Calls the next, or stands open.
     fn advance(&self) {
         let mut state = self.lock();
-        match state.queue.pop_front() {
-            None => state.taken = false,
-            Some(next) => {
+        while let Some(next) = state.queue.pop_front() {
+            // Whose OS thread has ended without it never comes.
+            if !next.waker.is_dead() {
                 next.called.store(true, Ordering::Release);
-                next.waker.wake();
+                return next.waker.wake();
             }
         }
+        state.taken = false;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -5,10 +5,11 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use super::Source;
 use crate::greenlet::{Ready, Subscribe, Subscription, Waitable};
-use crate::hub::{Hub, TaskPtr, TaskRef, current_hub, with_hub};
+use crate::hub::{Hub, Message, TaskPtr, TaskRef, current_hub, with_hub};
 use crate::poller::{Interest, Key};
 use crate::sys;
 
@@ -114,7 +115,22 @@ struct Watch {
     interest: Interest,
     /// Who has ever asked: the poller knows the last of each hub by address, so they stay as
     /// long as this does.
-    askers: Vec<TaskRef>,
+    askers: Askers,
+}
+
+/// Counted for as long as a hub may wake them: on another hub than theirs, the end of a source
+/// is a message to it, so what lets go of them is one as well, behind that.
+struct Askers(Vec<TaskRef>);
+
+impl Drop for Askers {
+    fn drop(&mut self) {
+        for task in self.0.drain(..) {
+            if !with_hub(|hub| hub.is_some_and(|hub| hub.owns(&task))) {
+                let home = Arc::clone(&task.hub);
+                home.send(Message::Return(task));
+            }
+        }
+    }
 }
 
 impl Watch {
@@ -122,7 +138,7 @@ impl Watch {
         let watch = Watch {
             source: Source::stand_in(fd).ok()?,
             interest,
-            askers: Vec::new(),
+            askers: Askers(Vec::new()),
         };
         let registered = current_hub(|hub| watch.key(hub).is_some());
         registered.unwrap_or(false).then_some(watch)
@@ -143,15 +159,20 @@ impl Watch {
         let key = self.key(hub)?;
         let mut poller = hub.poller.borrow_mut();
         let registry = poller.registry();
-        let askers = self.askers.iter().map(|asker| TaskPtr::new(asker));
+        let askers = self.askers.0.iter().map(|asker| TaskPtr::new(asker));
         for former in askers.filter(|asker| *asker != task) {
             registry.leave(key, self.interest, former);
         }
         registry.enqueue(key, self.interest, task);
         let eventful = registry.may_try(key, self.interest, task);
         drop(poller);
-        if !self.askers.iter().any(|asker| TaskPtr::new(asker) == task) {
-            self.askers.push(task.counted());
+        if !self
+            .askers
+            .0
+            .iter()
+            .any(|asker| TaskPtr::new(asker) == task)
+        {
+            self.askers.0.push(task.counted());
         }
         eventful
     }

@@ -256,7 +256,7 @@ impl Condvar {
     /// # Parks
     /// Never.
     pub fn notify_one(&self) {
-        let first = self.lock().grant_first();
+        let first = self.lock().grant_first_living();
         first.into_iter().for_each(Notice::tell);
     }
 

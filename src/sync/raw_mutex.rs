@@ -81,7 +81,7 @@ impl RawMutex {
     #[cold]
     fn hand_over(&self) {
         let mut waiters = self.waiters();
-        let Some(first) = waiters.grant_first() else {
+        let Some(first) = waiters.grant_first_living() else {
             // They have all given up.
             return self.state.store(FREE, Ordering::Release);
         };

@@ -17,6 +17,8 @@
 //! A granted node keeps its place until its owner, who may have been killed meanwhile, has taken
 //! it out: no grant is ever lost between the one who gives and the one who has yet to run.
 
+use std::panic::{self, AssertUnwindSafe};
+
 use super::steps;
 use crate::greenlet::Ready;
 use crate::hub::waker::Waker;
@@ -60,13 +62,26 @@ const AHEAD: usize = 4;
 
 /// Tells all, in this order.
 pub(crate) fn tell_all(notices: Vec<Notice>) {
+    let mut panicked = None;
     let mut notices = notices.into_iter();
     while let Some(notice) = notices.next() {
         // In a crowd, memory is what a wake waits for.
         if let Some(Notice::Wake(later)) = notices.as_slice().get(AHEAD) {
             later.prefetch();
         }
-        notice.tell();
+        if let Notice::Wake(_) = &notice {
+            notice.tell();
+            continue;
+        }
+        // Code of others, which may panic: then it goes on panicking when all have been told.
+        let told = panic::catch_unwind(AssertUnwindSafe(|| notice.tell()));
+        if let Err(payload) = told {
+            // Of more than one the last is handed on; the others may panic when dropped.
+            std::mem::forget(panicked.replace(payload));
+        }
+    }
+    if let Some(payload) = panicked {
+        panic::resume_unwind(payload);
     }
 }
 
@@ -188,24 +203,39 @@ impl<P> WaitList<P> {
         });
     }
 
-    /// What the one who has waited longest has brought along.
-    #[allow(
-        dead_code,
-        reason = "for what is granted to some waiters and not to others"
-    )]
+    /// What the one who has waited longest has brought along, of those who can still be told.
     #[inline]
     pub(crate) fn first_mut(&mut self) -> Option<&mut P> {
+        self.pass_over_the_dead();
         if self.first == NONE {
             return None;
         }
         self.node_mut(self.first).payload.as_mut()
     }
 
-    /// Grants the one who has waited longest what it waits for.
+    /// Grants the one who has waited longest what it waits for: the one that `first_mut` shows.
     #[inline]
     pub(crate) fn grant_first(&mut self) -> Option<Notice> {
         let first = self.first;
         (first != NONE).then(|| self.grant(first))
+    }
+
+    /// As [`WaitList::grant_first`], without a look at it before.
+    #[inline]
+    pub(crate) fn grant_first_living(&mut self) -> Option<Notice> {
+        self.pass_over_the_dead();
+        self.grant_first()
+    }
+
+    /// Takes out those in front whose OS thread has ended without them: what they were granted
+    /// would be lost. They never run again, so their keys are never handed in.
+    #[inline]
+    fn pass_over_the_dead(&mut self) {
+        while let Some(Node { state, .. }) = self.nodes.get(self.first as usize)
+            && matches!(state, State::Waiting(Notice::Wake(waker)) if waker.is_dead())
+        {
+            drop(self.take(Key(self.first)));
+        }
     }
 
     /// Grants all, and returns their notices in the order of their arrival.

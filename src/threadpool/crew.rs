@@ -78,6 +78,14 @@ impl State {
         self.unfinished() < self.size.saturating_add(terms.backlog_max)
     }
 
+    /// Takes those out of the line, in front, whose OS thread has ended without them: nobody
+    /// behind them would ever be the first.
+    fn pass_over_the_dead(&mut self) {
+        while self.line.front().is_some_and(|first| first.is_dead()) {
+            self.line.pop_front();
+        }
+    }
+
     fn is_short_of_threads(&self) -> bool {
         self.idle + self.starting < self.jobs.len() && self.threads < self.size
     }
@@ -130,6 +138,7 @@ impl Crew {
 
     fn push_if_room(&self, job: &Arc<dyn Run>) -> bool {
         let mut state = self.lock();
+        state.pass_over_the_dead();
         let room = state.line.is_empty() && state.has_room(&self.terms);
         if room {
             state.jobs.push_back(Arc::clone(job));
@@ -145,6 +154,7 @@ impl Crew {
         let _help = Help::expect();
         loop {
             let mut state = self.lock();
+            state.pass_over_the_dead();
             if place.is_first(&state) && state.has_room(&self.terms) {
                 state.jobs.push_back(job);
                 return;
@@ -258,6 +268,7 @@ impl Crew {
     }
 
     fn tell_from(&self, mut state: MutexGuard<'_, State>) {
+        state.pass_over_the_dead();
         let room = state.has_room(&self.terms);
         let first = state.line.front().filter(|_| room).cloned();
         let done = state.unfinished() == 0;

@@ -325,7 +325,7 @@ impl<T> Channel<T> {
         }
         let ticket = state.order.tickets;
         let waits = patience != Patience::None;
-        if !waits && state.lists.getters.is_empty() {
+        if !waits && state.lists.getters.first_mut().is_none() {
             return Err((Refusal::NotNow, item));
         }
         let putter = waits.then(Notice::to_me);
