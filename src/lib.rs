@@ -23,13 +23,9 @@
 //! ```
 //!
 //! Where std has the thing, the names and signatures are std's: `std::thread`, `std::sync`,
-//! `std::net`, `std::io` and `std::os::unix::net` become [`thread`], [`sync`], [`net`], [`io`] and
-//! [`os::unix::net`] by search and replace. Where it has not, they are gevent's: [`spawn()`],
-//! [`joinall`], [`sleep()`], [`with_timeout`], [`killall`].
-//! Where std has the thing, the names and signatures are std's: `std::thread`, `std::net`,
-//! `std::io`, `std::fs`, `std::process` and `std::os::unix` become [`thread`], [`net`], [`io`],
-//! [`fs`], [`process`] and [`os::unix`] by search and replace. Where it has not, they are gevent's: [`spawn()`], [`joinall`],
-//! [`sleep()`], [`with_timeout`], [`killall`].
+//! `std::net`, `std::io`, `std::fs`, `std::process` and `std::os::unix` become [`thread`], [`sync`],
+//! [`net`], [`io`], [`fs`], [`process`] and [`os::unix`] by search and replace. Where it has not,
+//! they are gevent's: [`spawn()`], [`joinall`], [`sleep()`], [`with_timeout`], [`killall`].
 //!
 //! Every function that may switch says so under *Parks*: when, what wakes it, what a kill does.
 //! One without that section never switches.
@@ -38,10 +34,9 @@
 //!
 //! * **A std lock held across a park** blocks the OS thread as soon as another greenlet of the
 //!   thread wants it, and with it the one that is to release it. Release it before anything that
-//!   parks. So does every other wait of std's, `recv` of its channels for one: greenroom parks in
-//!   its own functions only, unless the feature `monkey` replaces libc's.
 //!   parks, or take one of [`sync`], which may be held. So does every other wait of std's, `recv`
-//!   of its channels for one: greenroom parks in its own functions only.
+//!   of its channels for one: greenroom parks in its own functions only, unless the feature
+//!   `monkey` replaces libc's.
 //! * **Greenlets never change their OS thread.** More cores are more hubs: see [`hub`].
 //! * **When `main` returns the process ends**, and parked greenlets with it, without their
 //!   destructors, as std's threads do. [`run()`] is the tidy way.
