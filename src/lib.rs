@@ -25,7 +25,8 @@
 //! Where std has the thing, the names and signatures are std's: `std::thread`, `std::sync`,
 //! `std::net`, `std::io`, `std::fs`, `std::process` and `std::os::unix` become [`thread`],
 //! [`sync`], [`net`], [`io`], [`fs`], [`process`] and [`os::unix`] by search and replace. Where it
-//! has not, they are gevent's: [`spawn()`], [`joinall`], [`sleep()`], [`with_timeout`], [`killall`].
+//! has not, they are gevent's: [`spawn()`], [`joinall`], [`sleep()`], [`with_timeout`],
+//! [`killall`].
 //!
 //! Every function that may switch says so under *Parks*: when, what wakes it, what a kill does.
 //! One without that section never switches.
