@@ -3,7 +3,6 @@
 //! | to | there is |
 //! |---|---|
 //! | run at most so many at a time | [`Pool::spawn`], which parks while the pool is full |
-//! | run at most so many at a time | [`Pool::spawn`], which parks while it is full |
 //! | keep greenlets together, to join or kill them all | [`Group`] |
 //! | lend out things that are dear to make | [`Resources`] |
 //!
