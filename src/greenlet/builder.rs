@@ -82,6 +82,21 @@ where
     )
 }
 
+/// As [`spawn`], for those who spawn on behalf of somebody else, who stands at `spawned_at`.
+pub(crate) fn spawn_at<F, T>(spawned_at: &'static Location<'static>, f: F) -> Greenlet<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    spawn_planned(
+        Plan {
+            spawned_at,
+            ..Plan::new()
+        },
+        f,
+    )
+}
+
 /// As [`spawn_local`], for those who spawn on behalf of somebody else, who stands at `spawned_at`.
 pub(crate) fn spawn_local_at<F, T>(spawned_at: &'static Location<'static>, f: F) -> Greenlet<T>
 where

@@ -31,7 +31,7 @@ pub use sleep::{idle, now, park, park_timeout, run, sleep, sleep_until, yield_no
 pub use wait::{IWait, IWaitIndexed, Wait, Waitable, iwait, joinall, killall, wait};
 pub use wait_any::{Deadline, wait_any, wait_any_timeout};
 
-pub(crate) use builder::spawn_local_at;
+pub(crate) use builder::{spawn_at, spawn_local_at};
 pub(crate) use sleep::{run_in, try_run};
 pub(crate) use wait::sealed::{Subscribe, Subscription};
 pub(crate) use wait::{Ready, sealed};

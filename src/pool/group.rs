@@ -47,7 +47,7 @@ impl Group {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.spawn_local(f)
+        self.admit(greenlet::spawn(f))
     }
 
     /// As [`greenroom::spawn_local`](crate::spawn_local), into the group.
@@ -60,7 +60,10 @@ impl Group {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        let greenlet = greenlet::spawn_local(f);
+        self.admit(greenlet::spawn_local(f))
+    }
+
+    fn admit<T>(&self, greenlet: Greenlet<T>) -> Greenlet<T> {
         self.add(greenlet.thread());
         greenlet
     }

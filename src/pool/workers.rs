@@ -9,7 +9,9 @@ use super::crew::{Crew, NoSlot, Slot};
 use super::group::{join, kill_one};
 use super::imap::{Imap, ImapUnordered};
 use crate::cancel;
-use crate::greenlet::{Greenlet, GreenletId, GreenletRef, JoinError, scope, spawn_local_at};
+use crate::greenlet::{
+    Greenlet, GreenletId, GreenletRef, JoinError, scope, spawn_at, spawn_local_at,
+};
 
 /// Runs at most so many greenlets at a time: who spawns one more parks until there is room, in
 /// the order of coming.
@@ -65,7 +67,8 @@ impl Pool {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.spawn_local(f)
+        let slot = self.slot();
+        self.admit(slot, spawn_at(Location::caller(), f))
     }
 
     /// As [`spawn`](Pool::spawn), for what is not `Send`.
@@ -82,7 +85,7 @@ impl Pool {
         T: 'static,
     {
         let slot = self.slot();
-        self.spawn_in(slot, Location::caller(), f)
+        self.admit(slot, spawn_local_at(Location::caller(), f))
     }
 
     /// As [`spawn`](Pool::spawn), if there is room now.
@@ -106,7 +109,7 @@ impl Pool {
         T: Send + 'static,
     {
         match self.crew.try_slot() {
-            Ok(slot) => Ok(self.spawn_in(slot, Location::caller(), f)),
+            Ok(slot) => Ok(self.admit(slot, spawn_at(Location::caller(), f))),
             Err(_) => Err(f),
         }
     }
@@ -125,7 +128,7 @@ impl Pool {
         T: Send + 'static,
     {
         match self.crew.slot(cancel::deadline_in(limit)) {
-            Ok(slot) => Ok(self.spawn_in(slot, Location::caller(), f)),
+            Ok(slot) => Ok(self.admit(slot, spawn_at(Location::caller(), f))),
             Err(_) => Err(f),
         }
     }
@@ -163,17 +166,7 @@ impl Pool {
         })
     }
 
-    fn spawn_in<F, T>(
-        &self,
-        slot: Slot,
-        spawned_at: &'static Location<'static>,
-        f: F,
-    ) -> Greenlet<T>
-    where
-        F: FnOnce() -> T + 'static,
-        T: 'static,
-    {
-        let greenlet = spawn_local_at(spawned_at, f);
+    fn admit<T>(&self, slot: Slot, greenlet: Greenlet<T>) -> Greenlet<T> {
         self.crew.enter(slot, greenlet.thread());
         greenlet
     }
@@ -323,10 +316,10 @@ impl Pool {
         T: 'static,
     {
         match self.crew.try_slot() {
-            Ok(slot) => Ok(self.spawn_in(slot, spawned_at, f)),
+            Ok(slot) => Ok(self.admit(slot, spawn_local_at(spawned_at, f))),
             Err(_) if may_wait => {
                 let slot = self.slot();
-                Ok(self.spawn_in(slot, spawned_at, f))
+                Ok(self.admit(slot, spawn_local_at(spawned_at, f)))
             }
             Err(_) => Err(f),
         }
