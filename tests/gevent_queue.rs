@@ -78,7 +78,11 @@ fn four_who_wait_get_one_item_each_in_the_order_of_their_arrival() {
         queue.put(item).unwrap();
     }
     let got = greenroom::joinall(getters);
-    let got: Vec<_> = got.into_iter().map(Result::unwrap).collect();
+    let mut got: Vec<_> = got.into_iter().map(Result::unwrap).collect();
+    // All four are promised one; who was woken for no reason may be the first to come for it.
+    if cfg!(greenroom_spurious_wakes) {
+        got.sort_unstable();
+    }
     assert_eq!(got, ["1", "2", "3", "4"]);
 }
 
