@@ -19,6 +19,24 @@ pub(crate) fn green<T: 'static>(f: impl FnOnce() -> T + 'static) -> T {
     greenroom::spawn_local(f).join().unwrap()
 }
 
+/// Runs `test` on an OS thread of its own, so that each test has a hub of its own, patched.
+pub(crate) fn on_one_os_thread(test: impl FnOnce() + Send + 'static) {
+    // Made by a thread without a hub, so a real one.
+    let real = thread::spawn(|| {
+        let kernel = os_thread();
+        greenroom::monkey::patch_all().expect("it works on this machine");
+        test();
+        assert_eq!(os_thread(), kernel);
+    });
+    real.join().unwrap();
+}
+
+/// As the kernel names it.
+pub(crate) fn os_thread() -> i64 {
+    // SAFETY: takes nothing.
+    unsafe { libc::syscall(libc::SYS_gettid) }
+}
+
 /// Runs `f` on an OS thread without a hub: there nothing is patched.
 pub(crate) fn native<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     thread::spawn(f).join().unwrap()
@@ -42,7 +60,7 @@ pub(crate) fn parks<T: 'static>(f: impl FnOnce() -> T + 'static) -> T {
                 counted.set(counted.get() + 1);
                 if counted.get() == 5 {
                     // Whoever has given up by now says so himself.
-                    waiting.iter().for_each(|one| drop(one.send(())));
+                    waiting.iter().for_each(|one| _ = one.send(()));
                 }
             }
         });
