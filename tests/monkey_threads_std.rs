@@ -473,3 +473,65 @@ fn readers_share_a_lock_and_a_writer_has_it_alone() {
         assert_eq!(*lock.read().unwrap(), 5);
     });
 }
+
+/// When dropped, has a worker end, and waits until it says so and is gone.
+struct Pool {
+    stop: mpsc::Sender<()>,
+    stopped: mpsc::Receiver<()>,
+    worker: Option<thread::JoinHandle<()>>,
+}
+
+impl Pool {
+    fn new() -> Pool {
+        let ((stop, stops), (says, stopped)) = (mpsc::channel(), mpsc::channel());
+        let worker = thread::spawn(move || {
+            stops.recv().unwrap();
+            thread::sleep(ms(2));
+            assert!(!thread::panicking());
+            says.send(()).unwrap();
+        });
+        let worker = Some(worker);
+        Pool {
+            stop,
+            stopped,
+            worker,
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        assert!(thread::panicking());
+        self.stop.send(()).unwrap();
+        let limit = Duration::from_secs(5);
+        let stopped = self.stopped.recv_timeout(limit);
+        assert!(thread::panicking());
+        let ended = self.worker.take().unwrap().join();
+        // A panic here would end the process.
+        STOPPED.fetch_add(
+            usize::from(stopped.is_ok() && ended.is_ok()),
+            Ordering::Relaxed,
+        );
+    }
+}
+
+static STOPPED: AtomicUsize = AtomicUsize::new(0);
+
+#[test]
+fn a_destructor_waits_for_others_while_its_thread_unwinds() {
+    on_one_os_thread(|| {
+        let fails = || {
+            let _pool = Pool::new();
+            panic::resume_unwind(Box::new(()));
+        };
+        let threads: Vec<_> = (0..10).map(|_| thread::spawn(fails)).collect();
+        for one in threads {
+            assert!(one.join().is_err());
+        }
+        assert_eq!(STOPPED.load(Ordering::Relaxed), 10);
+        // So does the first of them, which has the OS thread's own thread-locals.
+        assert!(panic::catch_unwind(AssertUnwindSafe(fails)).is_err());
+        assert_eq!(STOPPED.load(Ordering::Relaxed), 11);
+        assert!(!thread::panicking());
+    });
+}
