@@ -156,13 +156,12 @@ fn check_limits(args: &Args) -> io::Result<()> {
         limit.rlim_max
     };
     let fit = most.saturating_sub(spare) / 2;
-    if args.real_threads && connections > 2000 {
-        return Err(io::Error::other("--real-threads: 2000 connections at most"));
+    let refusal = if args.real_threads && connections > 2000 {
+        String::from("--real-threads: 2000 connections at most")
     } else if connections > fit {
-        return Err(io::Error::other(format!(
-            "the hard limit of descriptors (ulimit -Hn) is {most}, enough for both ends of {fit} \
-             connections and not of {connections}"
-        )));
-    }
-    Ok(())
+        format!("the hard limit of descriptors (ulimit -Hn) is {most}: for {fit} connections")
+    } else {
+        return Ok(());
+    };
+    Err(io::Error::other(refusal))
 }

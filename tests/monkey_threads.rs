@@ -12,13 +12,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use greenroom::monkey;
-use monkey_support::{on_one_os_thread, os_thread};
+use monkey_support::{kernel_id, on_one_os_thread};
 
 #[test]
 fn threads_are_greenlets_of_one_os_thread() {
     on_one_os_thread(|| {
-        let here = os_thread();
-        let threads: Vec<_> = (0..100).map(|_| thread::spawn(os_thread)).collect();
+        let here = kernel_id();
+        let threads: Vec<_> = (0..100).map(|_| thread::spawn(kernel_id)).collect();
         for thread in threads {
             assert_eq!(thread.join().unwrap(), here);
         }

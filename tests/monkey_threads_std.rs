@@ -13,7 +13,7 @@ use std::sync::{Arc, Barrier, LazyLock, Mutex, Once, OnceLock, RwLock, mpsc};
 use std::thread::{self, Builder, ThreadId};
 use std::time::{Duration, Instant};
 
-use monkey_support::{ms, on_one_os_thread, os_thread};
+use monkey_support::{kernel_id, ms, on_one_os_thread};
 
 #[test]
 fn a_park_with_a_limit_ends_by_itself() {
@@ -379,7 +379,7 @@ fn ten_thousand_live_at_once() {
     on_one_os_thread(|| {
         let all_there = Arc::new(Barrier::new(MANY + 1));
         let alive = Arc::new(AtomicUsize::new(0));
-        let here = os_thread();
+        let here = kernel_id();
         let threads: Vec<_> = (0..MANY)
             .map(|n| {
                 let (all_there, alive) = (Arc::clone(&all_there), Arc::clone(&alive));
@@ -387,7 +387,7 @@ fn ten_thousand_live_at_once() {
                     alive.fetch_add(1, Ordering::Relaxed);
                     all_there.wait();
                     assert_eq!(alive.load(Ordering::Relaxed), MANY);
-                    assert_eq!(os_thread(), here);
+                    assert_eq!(kernel_id(), here);
                     n
                 })
             })

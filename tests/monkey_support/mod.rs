@@ -19,24 +19,6 @@ pub(crate) fn green<T: 'static>(f: impl FnOnce() -> T + 'static) -> T {
     greenroom::spawn_local(f).join().unwrap()
 }
 
-/// Runs `test` on an OS thread of its own, so that each test has a hub of its own, patched.
-pub(crate) fn on_one_os_thread(test: impl FnOnce() + Send + 'static) {
-    // Made by a thread without a hub, so a real one.
-    let real = thread::spawn(|| {
-        let kernel = os_thread();
-        greenroom::monkey::patch_all().expect("it works on this machine");
-        test();
-        assert_eq!(os_thread(), kernel);
-    });
-    real.join().unwrap();
-}
-
-/// As the kernel names it.
-pub(crate) fn os_thread() -> i64 {
-    // SAFETY: takes nothing.
-    unsafe { libc::syscall(libc::SYS_gettid) }
-}
-
 /// Runs `f` on an OS thread without a hub: there nothing is patched.
 pub(crate) fn native<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     thread::spawn(f).join().unwrap()
@@ -60,7 +42,7 @@ pub(crate) fn parks<T: 'static>(f: impl FnOnce() -> T + 'static) -> T {
                 counted.set(counted.get() + 1);
                 if counted.get() == 5 {
                     // Whoever has given up by now says so himself.
-                    waiting.iter().for_each(|one| _ = one.send(()));
+                    waiting.iter().for_each(|one| drop(one.send(())));
                 }
             }
         });
@@ -115,4 +97,23 @@ pub(crate) fn pair(kind: c_int) -> [c_int; 2] {
 pub(crate) fn owned(fd: c_int) -> OwnedFd {
     // SAFETY: the tests hand in what they have just made.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Runs `test` on an OS thread of its own, so that each test has a hub of its own, patched.
+pub(crate) fn on_one_os_thread(test: impl FnOnce() + Send + 'static) {
+    let real = greenroom::monkey::native(|| {
+        thread::spawn(|| {
+            let before = kernel_id();
+            greenroom::monkey::patch_all().expect("it works on this machine");
+            test();
+            assert_eq!(kernel_id(), before);
+        })
+    });
+    real.join().unwrap();
+}
+
+/// Of the OS thread that runs.
+pub(crate) fn kernel_id() -> i64 {
+    // SAFETY: takes nothing.
+    unsafe { libc::syscall(libc::SYS_gettid) }
 }

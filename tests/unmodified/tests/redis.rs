@@ -126,7 +126,6 @@ fn redis_blpop(url: &str) -> Output {
 }
 
 #[test]
-#[ignore = "wants a redis-server: .ci/unmodified starts one"]
 fn the_example_has_a_hundred_wait_on_one_os_thread() {
     let output = redis_blpop(&url());
     let text = String::from_utf8(output.stdout).unwrap();
@@ -142,7 +141,6 @@ fn the_example_has_a_hundred_wait_on_one_os_thread() {
 }
 
 #[test]
-#[ignore = "wants examples: .ci/unmodified has them built"]
 fn the_example_says_what_to_do_where_no_server_is() {
     // Nobody listens at a port that was just free.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
