@@ -1,4 +1,5 @@
-//! The examples `fetch_unmodified` and `threads_to_greenlets`, and ureq itself, which knows nothing of greenlets.
+//! The examples `fetch_unmodified` and `threads_to_greenlets`, and ureq itself, which knows
+//! nothing of greenlets.
 
 mod monkey_support;
 
