@@ -1,25 +1,56 @@
-//! The example `fetch_unmodified`, and ureq itself, which knows nothing of greenlets.
+//! The examples `fetch_unmodified` and `threads_to_greenlets`, and ureq itself, which knows
+//! nothing of greenlets.
 
 mod monkey_support;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use monkey_support::{green, ms, os_thread};
 
-#[test]
-fn fetch_unmodified_is_fast_only_with_the_patch() {
+/// Runs an example of this name, as built next to this test.
+fn example(name: &str, arguments: &[&str]) -> Output {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
-    let example = profile.join("examples/fetch_unmodified");
-    let mut command = Command::new(example);
-    let output = command
-        .args(["--count", "20", "--delay-ms", "100"])
-        .output()
-        .unwrap();
+    let mut command = Command::new(profile.join("examples").join(name));
+    command.args(arguments).output().unwrap()
+}
+
+#[test]
+fn threads_to_greenlets_holds_its_guests_on_one_os_thread() {
+    let output = example("threads_to_greenlets", &["--connections", "300"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{text}{said}");
+    assert!(text.starts_with("connections 300, in "), "{text}");
+    assert!(text.contains("\nOS threads  1\n"), "{text}");
+    assert!(text.contains("\nheard by    300, in "), "{text}");
+}
+
+#[test]
+fn threads_to_greenlets_unpatched_has_two_os_threads_for_each() {
+    let arguments = ["--real-threads", "--connections", "20"];
+    let output = example("threads_to_greenlets", &arguments);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("\nOS threads  42\n"), "{text}");
+    assert!(text.contains("\nheard by    20, in "), "{text}");
+}
+
+#[test]
+fn threads_to_greenlets_names_the_limit_that_is_in_the_way() {
+    let output = example("threads_to_greenlets", &["--connections", "4000000000"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("ulimit -Hn"), "{said}");
+}
+
+#[test]
+fn fetch_unmodified_is_fast_only_with_the_patch() {
+    let output = example("fetch_unmodified", &["--count", "20", "--delay-ms", "100"]);
     assert!(
         output.status.success(),
         "{}",

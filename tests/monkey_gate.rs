@@ -101,7 +101,8 @@ fn a_destructor_that_unwinds_blocks_and_harms_nobody() {
                 *count += 1;
             });
         });
-        let panics = greenroom::spawn(|| {
+        // It has its thread-locals from the root, as others may.
+        let panics = greenroom::spawn_local(|| {
             let _slow = Slow;
             thread::sleep(ms(2));
             std::panic::resume_unwind(Box::new("no message"));

@@ -1,7 +1,8 @@
 //! `std::thread` on greenlets: written for OS threads, and run on one.
 #![cfg(all(feature = "monkey", target_arch = "x86_64", target_env = "gnu"))]
 
-use greenroom::monkey;
+mod monkey_support;
+
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,28 +11,14 @@ use std::sync::{Arc, Barrier, Condvar, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Runs `test` on an OS thread of its own, so that each test has a hub of its own, patched.
-fn patched(test: impl FnOnce() + Send + 'static) {
-    // Made by a thread without a hub, so a real one.
-    let real = thread::spawn(|| {
-        let kernel = os_thread();
-        monkey::patch_all().expect("it works on this machine");
-        test();
-        assert_eq!(os_thread(), kernel);
-    });
-    real.join().unwrap();
-}
-
-fn os_thread() -> i64 {
-    // SAFETY: takes nothing.
-    unsafe { libc::syscall(libc::SYS_gettid) }
-}
+use greenroom::monkey;
+use monkey_support::{kernel_id, on_one_os_thread};
 
 #[test]
 fn threads_are_greenlets_of_one_os_thread() {
-    patched(|| {
-        let here = os_thread();
-        let threads: Vec<_> = (0..100).map(|_| thread::spawn(os_thread)).collect();
+    on_one_os_thread(|| {
+        let here = kernel_id();
+        let threads: Vec<_> = (0..100).map(|_| thread::spawn(kernel_id)).collect();
         for thread in threads {
             assert_eq!(thread.join().unwrap(), here);
         }
@@ -40,7 +27,7 @@ fn threads_are_greenlets_of_one_os_thread() {
 
 #[test]
 fn they_have_names_and_ids_of_their_own() {
-    patched(|| {
+    on_one_os_thread(|| {
         let builder = thread::Builder::new().name("worker".into());
         let named = builder
             .spawn(|| {
@@ -56,7 +43,7 @@ fn they_have_names_and_ids_of_their_own() {
 
 #[test]
 fn a_panic_is_what_the_join_returns() {
-    patched(|| {
+    on_one_os_thread(|| {
         let failed = thread::spawn(|| -> () { std::panic::resume_unwind(Box::new(7)) });
         let payload = failed.join().unwrap_err();
         assert_eq!(payload.downcast_ref::<i32>(), Some(&7));
@@ -65,7 +52,7 @@ fn a_panic_is_what_the_join_returns() {
 
 #[test]
 fn sleeps_go_on_side_by_side() {
-    patched(|| {
+    on_one_os_thread(|| {
         let begin = Instant::now();
         let sleepers: Vec<_> = (0..50)
             .map(|_| thread::spawn(|| thread::sleep(Duration::from_millis(100))))
@@ -77,7 +64,7 @@ fn sleeps_go_on_side_by_side() {
 
 #[test]
 fn park_and_unpark_name_the_one_that_is_meant() {
-    patched(|| {
+    on_one_os_thread(|| {
         let order = Arc::new(Mutex::new(Vec::new()));
         let parked: Vec<_> = (0..10)
             .map(|n| {
@@ -100,7 +87,7 @@ fn park_and_unpark_name_the_one_that_is_meant() {
 
 #[test]
 fn channels_work_in_all_their_forms() {
-    patched(|| {
+    on_one_os_thread(|| {
         // The receiver first.
         let (sender, receiver) = mpsc::channel();
         let receives = thread::spawn(move || receiver.iter().sum::<i32>());
@@ -127,7 +114,7 @@ fn channels_work_in_all_their_forms() {
 
 #[test]
 fn locks_conditions_and_barriers_are_right_under_contention() {
-    patched(|| {
+    on_one_os_thread(|| {
         let count = Arc::new((Mutex::new(0), Condvar::new()));
         let barrier = Arc::new(Barrier::new(20));
         let threads: Vec<_> = (0..20)
@@ -155,7 +142,7 @@ fn locks_conditions_and_barriers_are_right_under_contention() {
 
 #[test]
 fn scoped_threads_borrow() {
-    patched(|| {
+    on_one_os_thread(|| {
         let text = String::from("borrowed");
         let count = AtomicUsize::new(0);
         thread::scope(|s| {
@@ -180,7 +167,7 @@ fn thread_locals_and_their_destructors_are_per_thread() {
         }
     }
     thread_local!(static VALUE: (Cell<u32>, Noisy) = const { (Cell::new(0), Noisy) });
-    patched(|| {
+    on_one_os_thread(|| {
         let threads: Vec<_> = (0..100)
             .map(|n| {
                 thread::spawn(move || {
@@ -199,7 +186,7 @@ fn thread_locals_and_their_destructors_are_per_thread() {
 
 #[test]
 fn a_detached_thread_runs_on_and_its_block_is_used_again() {
-    patched(|| {
+    on_one_os_thread(|| {
         static RAN: AtomicUsize = AtomicUsize::new(0);
         for _ in 0..1000 {
             drop(thread::spawn(|| RAN.fetch_add(1, Ordering::Relaxed)));
@@ -212,7 +199,7 @@ fn a_detached_thread_runs_on_and_its_block_is_used_again() {
 
 #[test]
 fn one_that_is_killed_before_it_runs_still_lets_its_joiner_go() {
-    patched(|| {
+    on_one_os_thread(|| {
         let joined = greenroom::run(|| thread::spawn(|| 7));
         // `run` has killed what was left; the thread has begun all the same, and ended.
         assert_eq!(joined.join().unwrap(), 7);
@@ -221,7 +208,7 @@ fn one_that_is_killed_before_it_runs_still_lets_its_joiner_go() {
 
 #[test]
 fn threads_of_other_os_threads_join_them() {
-    patched(|| {
+    on_one_os_thread(|| {
         let (sender, receiver) = mpsc::channel();
         let green = thread::spawn(|| thread::sleep(Duration::from_millis(20)));
         let real = monkey::native(|| {
@@ -238,7 +225,7 @@ fn threads_of_other_os_threads_join_them() {
 #[test]
 fn a_server_with_a_thread_for_each_connection_needs_one_os_thread() {
     const CLIENTS: usize = 300;
-    patched(|| {
+    on_one_os_thread(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         thread::spawn(move || {

@@ -385,7 +385,7 @@ impl Hub {
     }
 
     #[inline]
-    fn is_root(&self, task: TaskPtr) -> bool {
+    pub(crate) fn is_root(&self, task: TaskPtr) -> bool {
         std::ptr::eq(task.get(), &*self.root)
     }
 

@@ -15,8 +15,10 @@ use std::thread;
 use super::hooks::{Bypass, Hook};
 use super::raw::{errno, set_errno};
 use crate::cancel;
+use crate::greenlet::identity;
 use crate::hub::{Hub, TaskPtr, Why, with_hub};
 use crate::sys::lock::is_native;
+use crate::sys::panics;
 
 /// The parts that are patched, a bit for each.
 static PATCHED: AtomicU32 = AtomicU32::new(0);
@@ -81,7 +83,7 @@ fn run_on_hub(
     let Some(task) = hub.running() else {
         return native();
     };
-    if let Some(why) = bypass(hub) {
+    if let Some(why) = bypass(hub, task) {
         return hook.bypass(why, native);
     }
     hook.count_call();
@@ -93,16 +95,28 @@ fn run_on_hub(
     result
 }
 
-fn bypass(hub: &Hub) -> Option<Bypass> {
+fn bypass(hub: &Hub, task: TaskPtr) -> Option<Bypass> {
     if is_native() {
         Some(Bypass::Native)
-    } else if thread::panicking() {
+    } else if thread::panicking() && !unwinds_alone(hub, task) {
         Some(Bypass::Panicking)
     } else if !hub.is_at_ease() {
         Some(Bypass::Busy)
     } else {
         None
     }
+}
+
+/// Is a panic that unwinds no concern of the other greenlets? A destructor that waits for one of
+/// them would wait for ever if it blocked the OS thread.
+///
+/// The root has the thread-locals of its OS thread, but where greenlets own theirs the others have
+/// not; whoever does share them runs with a count of its own (`sys::panics`).
+#[cold]
+fn unwinds_alone(hub: &Hub, task: TaskPtr) -> bool {
+    let own = || identity::of(task.get()).is_some();
+    let is_thread = || hub.is_root(task) && identity::state() == Ok(true);
+    (own() || is_thread()) && !panics::hook_runs()
 }
 
 impl Green<'_> {

@@ -60,8 +60,9 @@
 //! * OS threads without a hub, another runtime's for example, notice nothing; nor does a child of
 //!   fork(2) until it makes a hub of its own.
 //! * Calls on descriptors 1 and 2 block, since the locks of the standard output and the standard
-//!   error belong to the OS thread. So does every call while a panic unwinds: std counts panics
-//!   for each OS thread. [`native`] has a piece of code block on purpose.
+//!   error belong to the OS thread. So does every call in a panic hook, and, between greenlets
+//!   that share thread-locals, every call while a panic unwinds: std counts panics for each
+//!   thread. [`native`] has a piece of code block on purpose.
 //! * errno, return values, partial transfers and MSG flags are those of the blocking call. A
 //!   blocking `send` sends all. EINTR never comes from a park.
 //! * A kill or a timeout never unwinds through such a call, since there may be frames of C below

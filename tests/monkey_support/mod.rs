@@ -107,3 +107,22 @@ pub(crate) fn owned(fd: c_int) -> OwnedFd {
     // SAFETY: the tests hand in what they have just made.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
+
+/// Runs `test` on an OS thread of its own, so that each test has a hub of its own, patched.
+pub(crate) fn on_one_os_thread(test: impl FnOnce() + Send + 'static) {
+    let real = greenroom::monkey::native(|| {
+        thread::spawn(|| {
+            let before = kernel_id();
+            greenroom::monkey::patch_all().expect("it works on this machine");
+            test();
+            assert_eq!(kernel_id(), before);
+        })
+    });
+    real.join().unwrap();
+}
+
+/// Of the OS thread that runs.
+pub(crate) fn kernel_id() -> i64 {
+    // SAFETY: takes nothing.
+    unsafe { libc::syscall(libc::SYS_gettid) }
+}

@@ -1,6 +1,7 @@
 //! The crate redis against a real redis-server; `.ci/unmodified` says where by REDIS_URL.
 
 use redis::Commands;
+use std::process::{Command, Output};
 use std::time::Duration;
 use unmodified::*;
 
@@ -110,4 +111,42 @@ fn a_kill_and_a_timeout_reach_a_wait_inside_of_the_crate() {
         assert_eq!(late, Ok(true), "a hooked call can't be unwound: it fails");
         assert!(took < Duration::from_secs(5));
     });
+}
+
+/// The example `redis_blpop`, as cargo has built it next to this test.
+fn redis_blpop(url: &str) -> Output {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
+    let mut example = Command::new(profile.join("examples/redis_blpop"));
+    example.env("REDIS_URL", url).output().unwrap()
+}
+
+#[test]
+fn the_example_has_a_hundred_wait_on_one_os_thread() {
+    let output = redis_blpop(&url());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{text}{said}");
+    let lines: Vec<_> = text.lines().collect();
+    let [blocked, threads, popped] = lines[..] else {
+        panic!("{text}");
+    };
+    assert!(blocked.starts_with("greenlets in BLPOP  100,"), "{text}");
+    assert_eq!(threads, "OS threads          1");
+    assert!(popped.starts_with("pushed and popped   100,"), "{text}");
+}
+
+#[test]
+fn the_example_says_what_to_do_where_no_server_is() {
+    // Nobody listens at a port that was just free.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", free.local_addr().unwrap());
+    drop(free);
+    let output = redis_blpop(&url);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains(&url) && said.contains("Start one by `redis-server"),
+        "{said}"
+    );
 }

@@ -1,0 +1,87 @@
+//! A program without a harness, whose threads are greenlets: what becomes of them when `main`
+//! returns, and when one overflows its stack.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The variable that tells a copy of this program what to do.
+const PART: &str = "GREENROOM_THREADS";
+const LONG: Duration = Duration::from_secs(3600);
+const SIGABRT: i32 = 6;
+
+struct Aborts;
+
+impl Drop for Aborts {
+    fn drop(&mut self) {
+        eprintln!("a destructor ran after the end of main");
+        std::process::abort();
+    }
+}
+
+/// As with std's own: nothing more of them runs, and the status is that of `main`.
+fn leave_detached_threads() {
+    thread_local!(static VALUE: Aborts = const { Aborts });
+    greenroom::monkey::patch_all().expect("it works on this machine");
+    let (sender, receiver) = mpsc::channel::<()>();
+    let lock = Arc::new(Mutex::new(()));
+    let _held = lock.lock();
+    let theirs = Arc::clone(&lock);
+    let waits: [Box<dyn FnOnce() + Send>; 5] = [
+        Box::new(|| thread::sleep(LONG)),
+        Box::new(thread::park),
+        Box::new(move || _ = receiver.recv()),
+        Box::new(move || drop(theirs.lock())),
+        Box::new(|| greenroom::sleep(LONG)),
+    ];
+    let count = waits.len();
+    for wait in waits {
+        drop(thread::spawn(|| {
+            let _aborts = Aborts;
+            VALUE.with(|_| ());
+            wait();
+        }));
+    }
+    thread::sleep(Duration::from_millis(5));
+    assert_eq!(greenroom::hub::stats().greenlets, count);
+    // One that has not begun yet.
+    drop(thread::spawn(|| std::process::abort()));
+    std::mem::forget(sender);
+}
+
+#[allow(unconditional_recursion, reason = "it is to overflow its stack")]
+fn dig(depth: usize) -> usize {
+    let frame = std::hint::black_box([depth as u8; 1000]);
+    dig(depth + 1) + usize::from(frame[depth % 1000])
+}
+
+fn overflow() {
+    greenroom::monkey::patch_all().expect("it works on this machine");
+    let digs = thread::Builder::new().name("digger".into());
+    let _ = digs.spawn(|| dig(0)).unwrap().join();
+}
+
+fn run(part: &str) -> (Output, String) {
+    let mut copy = Command::new(std::env::current_exe().unwrap());
+    let output = copy.env(PART, part).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output, text)
+}
+
+fn main() {
+    match std::env::var(PART).as_deref() {
+        Ok("leave") => return leave_detached_threads(),
+        Ok("overflow") => return overflow(),
+        _ => {}
+    }
+    let begin = Instant::now();
+    let (output, text) = run("leave");
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert_eq!(text, "");
+    assert!(begin.elapsed() < Duration::from_secs(60));
+    let (output, text) = run("overflow");
+    assert_eq!(output.status.signal(), Some(SIGABRT), "{text}");
+    assert!(text.contains("overflow"), "{text}");
+}
