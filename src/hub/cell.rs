@@ -396,7 +396,10 @@ mod tests {
                 .join()
                 .expect("it does not panic");
             yield_now();
-            assert_eq!(kept(), 0, "the count is on its way");
+            // A turn of one resume takes its mail that much sooner.
+            if !cfg!(greenroom_turn_of_one) {
+                assert_eq!(kept(), 0, "the count is on its way");
+            }
             crate::sleep(Duration::from_millis(1));
             assert_eq!(kept(), 1);
         });
