@@ -72,6 +72,7 @@ extern "C" fn forget_in_forked_child() {
 ///
 /// # Safety
 /// `hub` outlives the use of these thread-locals by greenlets.
+#[cfg(feature = "monkey")]
 #[inline]
 pub(super) unsafe fn adopt(hub: *const Hub) {
     CURRENT.set(hub);

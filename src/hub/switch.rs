@@ -12,7 +12,7 @@ use std::ptr;
 
 use super::cell::{self, TaskRef};
 use super::task::{State, Task, TaskPtr};
-use super::{Hub, current, with_hub};
+use super::{Hub, with_hub};
 use crate::coroutine::Coroutine;
 use crate::poller::Interest;
 use crate::stack::Stack;
@@ -43,11 +43,15 @@ impl Hub {
     ) {
         debug_assert!(self.owns(task));
         let at = TaskPtr::new(task);
+        #[cfg(feature = "monkey")]
         let hub = ptr::from_ref(self);
         let start = move || {
             // Its thread-locals may never have seen a hub.
             // SAFETY: this hub resumes it, and so is there as long as it runs.
-            unsafe { current::adopt(hub) };
+            #[cfg(feature = "monkey")]
+            unsafe {
+                super::current::adopt(hub);
+            }
             disarm_start(at);
             body();
         };
