@@ -7,12 +7,19 @@
 //!
 //! Each connection has two greenlets, one for each direction, which borrow both sockets: the
 //! scope they are spawned in does not end before they have. When one side has said all it has to
-//! say, the other is told (half-close) and may still answer.
+//! say, the other is told (half-close) and may still answer. After Ctrl-C the open connections may
+//! end first.
 
 use std::io;
+use std::time::Duration;
 
 use clap::Parser;
-use greenroom::net::{Shutdown, TcpListener, TcpStream};
+use greenroom::net::{Shutdown, TcpStream};
+use greenroom::server::StreamServer;
+use greenroom::signal::{self, Signal};
+
+/// After a signal, open connections may go on for so long.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Forwards TCP connections from LISTEN to TARGET.
 #[derive(Parser)]
@@ -25,22 +32,19 @@ struct Args {
 
 fn main() -> io::Result<()> {
     let Args { listen, target } = Args::parse();
-    let listener = TcpListener::bind(&listen).map_err(|error| told(&listen, error))?;
-    println!("listening on {}", listener.local_addr()?);
-    loop {
-        let (client, peer) = match listener.accept() {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                eprintln!("accept: {error}");
-                continue;
-            }
-        };
-        let target = target.clone();
-        greenroom::spawn(move || match forward(&client, &target) {
+    let server = StreamServer::bind(&listen, move |client, peer| {
+        match forward(&client, &target) {
             Ok((sent, received)) => println!("{peer}: {sent} bytes there, {received} back"),
             Err(error) => eprintln!("{peer}: {error}"),
-        });
-    }
+        }
+    })?;
+    server.start()?;
+    println!("listening on {}", server.address());
+    let signal = signal::wait(&[Signal::INT, Signal::TERM])?;
+    println!("{signal}: nobody new; who is here may stay for {GRACE:?}");
+    let cut_off = server.stop(Some(GRACE));
+    println!("bye; {cut_off} connections were cut off");
+    Ok(())
 }
 
 /// The error, with the address that it is about.

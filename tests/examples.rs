@@ -246,6 +246,48 @@ fn port_forward_outlives_a_target_that_refuses() {
     assert!(forward.0.try_wait().unwrap().is_none(), "it still runs");
 }
 
+/// Does it come true in time?
+fn within(holds: impl Fn() -> bool) -> bool {
+    (0..400).any(|_| {
+        thread::sleep(Duration::from_millis(5));
+        holds()
+    })
+}
+
+// 107: test__example_portforwarder.py
+#[test]
+fn port_forward_lets_its_guests_end_first_when_it_is_interrupted() {
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target_address = target.local_addr().unwrap().to_string();
+    let mut command = Command::new(example("port_forward"));
+    let (mut forward, mut output, address) =
+        Running::server(command.args(["127.0.0.1:0", &target_address]));
+    let mut client = connect(&address);
+    let (mut server, _) = target.accept().unwrap();
+    let pid = i32::try_from(forward.0.id()).unwrap();
+    // SAFETY: kill(2) takes numbers; the child has not been waited for, so the id is its own.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGINT) }, 0);
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert!(line.contains("nobody new"), "{line}");
+    // It says so first, and closes the door at once.
+    let refuses = || TcpStream::connect(&address).is_err();
+    assert!(within(refuses), "it takes somebody new");
+    client.write_all(b"last words").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut text = String::new();
+    server.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "last words");
+    drop((client, server));
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    assert!(
+        rest.ends_with("bye; 0 connections were cut off\n"),
+        "{rest}"
+    );
+    assert!(forward.0.wait().unwrap().success());
+}
+
 #[test]
 fn sleepers_are_cheap_and_punctual() {
     let text = run("sleepers", &["100000", "--watch-ms", "300"]);
