@@ -76,8 +76,8 @@
 //! thread-locals of its own, as pthread_create would give it, whose destructors run at its end;
 //! the FS register is changed around each switch. What [`spawn_local`](crate::spawn_local()) and
 //! [`scope`](crate::scope()) make shares those of its spawner, because what is not `Send` may
-//! point into them. It costs 5.6 KB and some 240 ns for each greenlet, and 12 ns for each switch
-//! (`cargo bench --features monkey --bench identity`).
+//! point into them. It costs 5.6 KB and some 240 ns for each greenlet, and 24 ns for each switch
+//! there and back (`cargo bench --features monkey --bench identity`, 2026-11-21, a busy machine).
 //!
 //! With [`Part::Thread`] code that spawns threads, a server with a thread for each connection for
 //! one, runs on the OS thread that called it, and on no other: it waits side by side, but computes
