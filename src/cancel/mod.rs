@@ -374,28 +374,34 @@ fn park_noted(deadline: Option<u64>) -> io::Result<()> {
 /// As [`park`], for what can't fail: where a kill can't unwind, it waits on.
 #[inline(always)]
 pub(crate) fn park_on(why: Why, deadline: Option<u64>) {
+    // As in `park`.
+    with_hub(|hub| hub.map(|hub| hub.note_why(why)));
+    park_on_noted(deadline);
+}
+
+fn park_on_noted(deadline: Option<u64>) {
     with_hub(|hub| {
         let Some(hub) = hub else {
             return park_natively(deadline);
         };
         match hub.running() {
-            Some(task) if is_due(hub, task) => park_with_something_due(hub, task, why, deadline),
-            _ => hub.park(why, deadline),
+            Some(task) if is_due(hub, task) => park_with_something_due(hub, task, deadline),
+            _ => hub.park_noted(deadline),
         }
     });
 }
 
 #[cold]
-fn park_with_something_due(hub: &Hub, task: TaskPtr, why: Why, deadline: Option<u64>) {
+fn park_with_something_due(hub: &Hub, task: TaskPtr, deadline: Option<u64>) {
     if may_unwind(task.get()) {
         let held_off = deliver(hub, task.get());
         debug_assert!(held_off.is_ok(), "what can unwind is no error");
-        return hub.park(why, deadline);
+        return hub.park_noted(deadline);
     }
     // Without `deliver`, which lets others run: their wake would come before the park, and the
     // caller has looked already.
     let _shield = frames::Shield::new(task);
-    hub.park(why, deadline);
+    hub.park_noted(deadline);
 }
 
 fn park_natively(deadline: Option<u64>) {

@@ -50,14 +50,6 @@ impl Waker {
         }
     }
 
-    /// Has the processor fetch what a wake that comes soon will touch.
-    #[inline]
-    pub(crate) fn prefetch(&self) {
-        if let Waker::Green(task) = self {
-            prefetch_task(TaskPtr::new(task));
-        }
-    }
-
     /// Whether it never runs again, since the OS thread of its hub has ended.
     #[inline]
     pub(crate) fn is_dead(&self) -> bool {
@@ -82,6 +74,12 @@ fn keep_spare(hub: &Hub, task: TaskRef) {
     if local.state.get() != State::Done && !hub.is_root(TaskPtr::new(&task)) {
         drop(local.spare.replace(Some(task)));
     }
+}
+
+/// Has the processor fetch what a wake that comes soon will touch.
+#[inline]
+pub(crate) fn prefetch(task: &TaskRef) {
+    prefetch_task(TaskPtr::new(task));
 }
 
 /// Wakes a task of this thread's hub at once, one of another's through its inbox.

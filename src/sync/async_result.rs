@@ -285,7 +285,7 @@ impl<T> Future for ResultFuture<'_, T> {
     type Output = Arc<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Arc<T>> {
-        let notice = Notice::Poll(context.waker().clone());
+        let notice = Notice::Poll(Box::new(context.waker().clone()));
         let mut state = self.result.lock();
         // The waker may be another one now. Its place among those who wait does not matter, since
         // all are told at once.

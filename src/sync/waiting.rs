@@ -107,7 +107,7 @@ impl<'a, H: Home> Subscribed<'a, H> {
     ) -> Subscribed<'a, H> {
         Subscribed {
             home,
-            key: Some(list.push(payload, Notice::Ready(ready))),
+            key: Some(list.push(payload, Notice::Ready(Box::new(ready)))),
             _help: Help::is_possible(),
         }
     }

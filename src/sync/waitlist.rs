@@ -18,10 +18,12 @@
 //! it out: no grant is ever lost between the one who gives and the one who has yet to run.
 
 use std::panic::{self, AssertUnwindSafe};
+use std::thread::Thread;
 
 use super::steps;
 use crate::greenlet::Ready;
-use crate::hub::waker::Waker;
+use crate::hub::TaskRef;
+use crate::hub::waker::{self, Waker};
 
 /// Stands for no node.
 const NONE: u32 = u32::MAX;
@@ -29,30 +31,67 @@ const NONE: u32 = u32::MAX;
 const KEPT_MAX: usize = 64;
 
 /// How the one who waits is told of a grant: to be done when no lock is held any more.
+///
+/// Two words, which travel in registers. What is written to memory in parts and then read as a
+/// whole keeps the processor waiting for longer than a switch takes.
 #[must_use = "who has been granted something must be told"]
 #[derive(Debug)]
 pub(crate) enum Notice {
-    /// It is parked.
-    Wake(Waker),
+    /// A greenlet is parked.
+    Green(TaskRef),
+    /// An OS thread is.
+    Native(Thread),
     /// It waits for this among others.
-    Ready(Ready),
+    Ready(Box<Ready>),
     /// It is a future that is to be polled again.
-    Poll(std::task::Waker),
+    Poll(Box<std::task::Waker>),
 }
+
+const _: () = assert!(size_of::<Option<Notice>>() == 2 * size_of::<usize>());
 
 impl Notice {
     /// For whoever runs now.
     #[inline]
     pub(crate) fn to_me() -> Notice {
-        Notice::Wake(Waker::current())
+        Notice::from(Waker::current())
     }
 
     #[inline]
     pub(crate) fn tell(self) {
         match self {
-            Notice::Wake(waker) => steps::wake(waker),
+            Notice::Green(task) => steps::wake(Waker::Green(task)),
+            Notice::Native(thread) => steps::wake(Waker::Native(thread)),
             Notice::Ready(ready) => ready.call(),
             Notice::Poll(waker) => waker.wake(),
+        }
+    }
+
+    /// Whether it ends a park, and nothing else.
+    #[inline]
+    fn wakes(&self) -> bool {
+        matches!(self, Notice::Green(_) | Notice::Native(_))
+    }
+
+    #[inline]
+    fn prefetch(&self) {
+        if let Notice::Green(task) = self {
+            waker::prefetch(task);
+        }
+    }
+
+    /// Whether who is to be told never runs again, since the OS thread of its hub has ended.
+    #[inline]
+    fn is_for_the_dead(&self) -> bool {
+        matches!(self, Notice::Green(task) if task.hub.is_closed())
+    }
+}
+
+impl From<Waker> for Notice {
+    #[inline]
+    fn from(waker: Waker) -> Notice {
+        match waker {
+            Waker::Green(task) => Notice::Green(task),
+            Waker::Native(thread) => Notice::Native(thread),
         }
     }
 }
@@ -66,10 +105,10 @@ pub(crate) fn tell_all(notices: Vec<Notice>) {
     let mut notices = notices.into_iter();
     while let Some(notice) = notices.next() {
         // In a crowd, memory is what a wake waits for.
-        if let Some(Notice::Wake(later)) = notices.as_slice().get(AHEAD) {
+        if let Some(later) = notices.as_slice().get(AHEAD) {
             later.prefetch();
         }
-        if let Notice::Wake(_) = &notice {
+        if notice.wakes() {
             notice.tell();
             continue;
         }
@@ -117,6 +156,8 @@ const _: () = assert!(size_of::<WaitList>() <= 48);
 
 #[derive(Debug)]
 struct Node<P> {
+    /// There while it waits.
+    notice: Option<Notice>,
     state: State,
     /// Towards those who came earlier.
     previous: u32,
@@ -125,14 +166,14 @@ struct Node<P> {
     payload: Option<P>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Free,
-    Waiting(Notice),
-    /// Whether it was woken, or waits for other things as well and may take its time.
-    Granted {
-        woken: bool,
-    },
+    Waiting,
+    /// It waits for other things as well and may take its time.
+    Granted,
+    /// It has been granted something and woken for it.
+    Woken,
 }
 
 impl<P> WaitList<P> {
@@ -177,7 +218,8 @@ impl<P> WaitList<P> {
         node.previous = previous;
         node.next = NONE;
         node.payload = Some(payload);
-        node.state = State::Waiting(notice);
+        node.state = State::Waiting;
+        node.notice = Some(notice);
         self.free = next_free;
         match previous {
             NONE => self.first = index,
@@ -196,6 +238,7 @@ impl<P> WaitList<P> {
         let index = index.filter(|index| *index != NONE);
         self.free = index.expect("4 billion waiters don't fit into memory");
         self.nodes.push(Node {
+            notice: None,
             state: State::Free,
             previous: NONE,
             next: NONE,
@@ -231,8 +274,8 @@ impl<P> WaitList<P> {
     /// would be lost. They never run again, so their keys are never handed in.
     #[inline]
     fn pass_over_the_dead(&mut self) {
-        while let Some(Node { state, .. }) = self.nodes.get(self.first as usize)
-            && matches!(state, State::Waiting(Notice::Wake(waker)) if waker.is_dead())
+        while let Some(node) = self.nodes.get(self.first as usize)
+            && node.notice.as_ref().is_some_and(Notice::is_for_the_dead)
         {
             drop(self.take(Key(self.first)));
         }
@@ -250,21 +293,22 @@ impl<P> WaitList<P> {
     #[inline]
     fn grant(&mut self, index: u32) -> Notice {
         self.unlink(index);
-        let granted = State::Granted { woken: false };
-        let before = std::mem::replace(&mut self.node_mut(index).state, granted);
-        let State::Waiting(notice) = before else {
-            unreachable!("only those who wait are in the chain");
-        };
-        if matches!(notice, Notice::Wake(_)) {
-            self.node_mut(index).state = State::Granted { woken: true };
+        let node = self.node_mut(index);
+        let notice = node.notice.take();
+        let notice = notice.expect("only those who wait are in the chain");
+        if notice.wakes() {
+            node.state = State::Woken;
             self.woken += 1;
+        } else {
+            node.state = State::Granted;
         }
         notice
     }
 
     #[inline]
     pub(crate) fn is_granted(&self, key: &Key) -> bool {
-        matches!(self.nodes[key.0 as usize].state, State::Granted { .. })
+        let state = self.nodes[key.0 as usize].state;
+        matches!(state, State::Granted | State::Woken)
     }
 
     /// Takes a waiter out, wherever it stands.
@@ -275,33 +319,35 @@ impl<P> WaitList<P> {
 
     /// As [`remove`](WaitList::remove), with its notice if it has not been granted anything: for
     /// one that is user code, and to be dropped when no lock is held any more.
+    #[inline]
     pub(crate) fn take(&mut self, key: Key) -> (Left<P>, Option<Notice>) {
         let index = key.0;
-        let before = std::mem::replace(&mut self.node_mut(index).state, State::Free);
-        let mut untold = None;
-        let granted = match before {
-            State::Waiting(notice) => {
-                self.unlink(index);
-                untold = Some(notice);
-                false
-            }
-            State::Granted { woken } => {
-                self.woken -= u32::from(woken);
-                true
-            }
+        let state = self.node_mut(index).state;
+        match state {
+            State::Waiting => self.unlink(index),
+            State::Woken => self.woken -= 1,
+            State::Granted => {}
             State::Free => unreachable!("a key is good for one removal"),
-        };
+        }
         let free = self.free;
         let node = self.node_mut(index);
+        node.state = State::Free;
         node.next = free;
+        let untold = node.notice.take();
         let payload = node.payload.take().expect("it is there until the removal");
         self.free = index;
         self.used -= 1;
         if self.used == 0 && self.nodes.capacity() > KEPT_MAX {
-            self.nodes = Vec::new();
-            self.free = NONE;
+            self.give_back();
         }
+        let granted = state != State::Waiting;
         (Left { granted, payload }, untold)
+    }
+
+    #[cold]
+    fn give_back(&mut self) {
+        self.nodes = Vec::new();
+        self.free = NONE;
     }
 
     #[inline]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::thread;
 
 fn notice() -> Notice {
-    Notice::Wake(Waker::Native(thread::current()))
+    Notice::Native(thread::current())
 }
 
 /// What a test does with a list; numbers choose among the keys that are out.

@@ -132,7 +132,7 @@ impl Model {
         let idle = matches!(self.waiters[who], Waiter::Idle);
         let waits = self.state.spare() == 0 && !self.state.is_over();
         if idle && waits {
-            let notice = Notice::Wake(Waker::Native(std::thread::current()));
+            let notice = Notice::Native(std::thread::current());
             let key = self.state.lists.getters.push(false, notice);
             self.waiters[who] = Waiter::Getting(key);
         }
@@ -143,7 +143,7 @@ impl Model {
         let idle = matches!(self.waiters[who], Waiter::Idle);
         let waits = self.state.room() == 0 && !self.state.closed;
         if idle && waits {
-            let notice = Notice::Wake(Waker::Native(std::thread::current()));
+            let notice = Notice::Native(std::thread::current());
             let key = self.state.lists.putters.push(false, notice);
             self.waiters[who] = Waiter::Putting(key);
         }

@@ -74,7 +74,9 @@ impl<O: Order> Store<O> {
             ready.call();
             return None;
         }
-        let key = state.watchers(side).push((), Notice::Ready(ready));
+        let key = state
+            .watchers(side)
+            .push((), Notice::Ready(Box::new(ready)));
         drop(state);
         Some(Box::new(Watch {
             store: self,

@@ -1,0 +1,52 @@
+//! A stack, a body, and the two switches between them.
+//!
+//! ```text
+//!   hub's stack                          greenlet's stack
+//!   resume() ------- switch ----------->  body(suspender)
+//!            <------ switch -------------  suspender.suspend()
+//!   resume() ------- switch ----------->  ... returns
+//!   true     <------ switch -------------  (the stack may be used again)
+//! ```
+//!
+//! Nothing outside this room knows how a switch is made. There are two ways, of one face:
+//!
+//! * `x86_64`: some lines of assembler of our own, which leave the processor's return predictor
+//!   right. A switch through the hub takes a quarter of the time so: see that file.
+//! * `portable`: corosensei, for every other processor, for AddressSanitizer (which has to be told
+//!   of every switch, and which corosensei tells), and for tests that hold one against the other
+//!   (`--cfg greenroom_portable_switch`).
+//!
+//! Facts on which the SAFETY comments of both rest:
+//! 1. A coroutine is never dropped while suspended: the hub drops it only when it has finished,
+//!    and forgets it (leaking the stack) otherwise. No stack is ever unwound from outside.
+//! 2. A coroutine is resumed only by the OS thread on which it was started.
+//! 3. A slot of the room `stack` has at least its documented minimum of usable bytes, below which
+//!    a guard faults on every access, and is never unmapped while it is out.
+
+#[cfg(any(
+    not(target_arch = "x86_64"),
+    feature = "sanitizer",
+    greenroom_portable_switch
+))]
+mod portable;
+#[cfg(test)]
+mod tests;
+#[cfg(not(any(
+    not(target_arch = "x86_64"),
+    feature = "sanitizer",
+    greenroom_portable_switch
+)))]
+mod x86_64;
+
+#[cfg(any(
+    not(target_arch = "x86_64"),
+    feature = "sanitizer",
+    greenroom_portable_switch
+))]
+pub(crate) use portable::{Coroutine, Suspender};
+#[cfg(not(any(
+    not(target_arch = "x86_64"),
+    feature = "sanitizer",
+    greenroom_portable_switch
+)))]
+pub(crate) use x86_64::{Coroutine, Suspender};
