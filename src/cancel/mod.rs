@@ -357,6 +357,7 @@ pub(crate) fn park(why: Why, deadline: Option<u64>) -> io::Result<()> {
     park_noted(deadline)
 }
 
+#[inline(never)]
 fn park_noted(deadline: Option<u64>) -> io::Result<()> {
     with_hub(|hub| {
         let Some(hub) = hub else {
@@ -379,6 +380,7 @@ pub(crate) fn park_on(why: Why, deadline: Option<u64>) {
     park_on_noted(deadline);
 }
 
+#[inline(never)]
 fn park_on_noted(deadline: Option<u64>) {
     with_hub(|hub| {
         let Some(hub) = hub else {

@@ -72,7 +72,11 @@ impl Coroutine {
     }
 
     /// The stack of a body that has returned, for reuse.
+    ///
+    /// # Panics
+    /// When it has not.
     pub(crate) fn into_stack(self) -> Stack {
+        assert!(self.0.done(), "a stack that is in use can't be reused");
         ManuallyDrop::into_inner(self.0).into_stack().0
     }
 }

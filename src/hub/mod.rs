@@ -241,17 +241,24 @@ impl Hub {
     /// late is not started by this, unless it has been killed.
     #[inline]
     pub(crate) fn wake(&self, task: &Task) {
-        let awaits_its_time =
-            task.local().why.get() == Why::Start && !task.killed.load(Ordering::Relaxed);
-        if !awaits_its_time {
-            self.wake_or_start(task);
-        }
+        self.rouse(task);
     }
 
-    fn wake_or_start(&self, task: &Task) {
-        if task.local().state.get() == State::Parked {
+    /// As [`Hub::wake`]; returns whether it was parked.
+    #[inline]
+    fn rouse(&self, task: &Task) -> bool {
+        let awaits_its_time =
+            task.local().why.get() == Why::Start && !task.killed.load(Ordering::Relaxed);
+        !awaits_its_time && self.wake_or_start(task)
+    }
+
+    #[inline]
+    fn wake_or_start(&self, task: &Task) -> bool {
+        let parked = task.local().state.get() == State::Parked;
+        if parked {
             self.make_runnable(TaskPtr::new(task));
         }
+        parked
     }
 
     #[inline]
@@ -267,6 +274,11 @@ impl Hub {
     #[inline]
     pub(crate) fn park(&self, why: Why, deadline: Option<u64>) {
         self.note_why(why);
+        self.park_noted_apart(deadline);
+    }
+
+    #[inline(never)]
+    fn park_noted_apart(&self, deadline: Option<u64>) {
         self.park_noted(deadline);
     }
 
@@ -279,14 +291,20 @@ impl Hub {
     }
 
     /// As [`Hub::park`], for what has been noted.
+    #[inline(always)]
     pub(crate) fn park_noted(&self, deadline: Option<u64>) {
-        let Some(task) = self.running() else {
-            return self.wait_natively(None, deadline);
-        };
-        if thread::panicking() {
-            return self.park_while_panicking(task, deadline);
+        match self.running() {
+            Some(task) if !thread::panicking() => self.park_task(task, deadline),
+            running => self.park_in_a_strait(running, deadline),
         }
-        self.park_task(task, deadline);
+    }
+
+    #[cold]
+    fn park_in_a_strait(&self, running: Option<TaskPtr>, deadline: Option<u64>) {
+        match running {
+            Some(task) => self.park_while_panicking(task, deadline),
+            None => self.wait_natively(None, deadline),
+        }
     }
 
     /// A destructor parks while its greenlet unwinds: its panic count goes to sleep with it,
@@ -317,7 +335,7 @@ impl Hub {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn park_task(&self, task: TaskPtr, deadline: Option<u64>) {
         let local = task.get().local();
         debug_assert_eq!(local.state.get(), State::Running, "only who runs can park");
@@ -331,9 +349,19 @@ impl Hub {
         if let Some(sim) = self.world.sim() {
             self.simulate_park(sim, task);
         }
+        let helped = matches!(local.why.get(), Why::Shared(_));
+        if helped {
+            self.perhaps_helped.set(self.perhaps_helped.get() + 1);
+        }
         self.switch_out(task);
+        if helped {
+            self.perhaps_helped.set(self.perhaps_helped.get() - 1);
+        }
         if let Some(timer) = timer {
             self.timers.borrow_mut().cancel(timer);
+        }
+        if self.is_root(task) {
+            self.panic_if_stuck();
         }
     }
 
@@ -349,6 +377,9 @@ impl Hub {
         task.get().local().state.set(State::Runnable);
         self.run_queue.borrow_mut().push_back(task);
         self.switch_out(task);
+        if self.is_root(task) {
+            self.panic_if_stuck();
+        }
         if let Some(count) = count {
             panics::put(count);
         }
@@ -371,17 +402,21 @@ impl Hub {
     }
 
     /// Leaves the running task's stack; returns when it runs again.
-    #[inline]
+    #[inline(always)]
     fn switch_out(&self, task: TaskPtr) {
         if self.is_root(task) {
             self.turn_until_root_runs();
-            if let Some(report) = self.stuck.take() {
-                panic!("{report}");
-            }
         } else {
             switch::suspend(task);
         }
         debug_assert_eq!(task.get().local().state.get(), State::Running);
+    }
+
+    #[inline(never)]
+    fn panic_if_stuck(&self) {
+        if let Some(report) = self.stuck.take() {
+            panic!("{report}");
+        }
     }
 
     #[inline]

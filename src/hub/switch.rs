@@ -127,7 +127,7 @@ pub(super) fn resume(task: TaskPtr) -> bool {
 }
 
 /// Leaves the stack of `task`, which is the one that runs.
-#[inline]
+#[inline(always)]
 pub(super) fn suspend(task: TaskPtr) {
     let suspender = task
         .get()

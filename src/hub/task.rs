@@ -98,6 +98,8 @@ pub(crate) enum Why {
     Scope(usize),
     Others,
     Helper(&'static str),
+    /// The same, of something that other OS threads can reach, if there are any: a lock, an event.
+    Shared(&'static str),
 }
 
 impl fmt::Display for Why {
@@ -113,7 +115,7 @@ impl fmt::Display for Why {
             Why::Wait(count) => write!(f, "the first of {count} objects"),
             Why::Scope(count) => write!(f, "the {count} greenlets of its scope"),
             Why::Others => write!(f, "all other greenlets to finish"),
-            Why::Helper(what) => write!(f, "{what}"),
+            Why::Helper(what) | Why::Shared(what) => write!(f, "{what}"),
         }
     }
 }

@@ -16,8 +16,10 @@ const BETWEEN_POLLS_MAX_NS: u64 = 1_000_000;
 /// As tokio's budget; without one an always-ready socket starved its neighbours for 688 ms.
 pub(crate) const OPERATIONS_MAX: u32 = 128;
 const MAIL_MAX: usize = 1024;
-/// The clock costs as much as a switch, so it is read only after every so many resumes.
-const RESUMES_PER_CLOCK: u32 = 8;
+/// The clock costs more than a switch, so it is read only after so many resumes since the poll,
+/// and then after as many as, at their pace, take a quarter of the time that is left.
+const RESUMES_PER_CLOCK: u32 = if RESUMES_MAX < 8 { RESUMES_MAX } else { 8 };
+const RESUMES_PER_CLOCK_MAX: u64 = 64;
 /// How many switches ahead a greenlet's stack and, before it, its cell are fetched.
 const STACK_AHEAD: usize = 1;
 const TASK_AHEAD: usize = 3;
@@ -28,6 +30,8 @@ const TRIM_EVERY_NS: u64 = 1_000_000_000;
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     resumes: Cell<u32>,
+    /// The number of resumes after which the clock is read.
+    look_at: Cell<u32>,
     operations: Cell<u32>,
     polled_at: Cell<u64>,
     trimmed_at: Cell<u64>,
@@ -64,6 +68,7 @@ impl Progress {
 
 impl Hub {
     /// Runs turns on the root's stack until the root is to run again.
+    #[inline(never)]
     pub(super) fn turn_until_root_runs(&self) {
         self.running.set(None);
         loop {
@@ -92,15 +97,27 @@ impl Hub {
         }
     }
 
+    #[inline]
     fn poll_is_due(&self) -> bool {
         let turn = &self.turn;
         let resumes = turn.resumes.get() + 1;
         turn.resumes.set(resumes);
-        if resumes >= RESUMES_MAX {
+        let look = resumes >= turn.look_at.get() || turn.is_budget_spent();
+        look && self.poll_is_due_by_the_clock(resumes)
+    }
+
+    #[inline(never)]
+    fn poll_is_due_by_the_clock(&self, resumes: u32) -> bool {
+        let turn = &self.turn;
+        let spent_ns = self.fresh_now().saturating_sub(turn.polled_at.get());
+        if resumes >= RESUMES_MAX || spent_ns >= BETWEEN_POLLS_MAX_NS {
             return true;
         }
-        let look = resumes.is_multiple_of(RESUMES_PER_CLOCK) || turn.is_budget_spent();
-        look && self.fresh_now().saturating_sub(turn.polled_at.get()) >= BETWEEN_POLLS_MAX_NS
+        let left_ns = BETWEEN_POLLS_MAX_NS - spent_ns;
+        let more = u64::from(resumes) * left_ns / (4 * spent_ns.max(1));
+        let more = more.clamp(1, RESUMES_PER_CLOCK_MAX) as u32;
+        turn.look_at.set((resumes + more).min(RESUMES_MAX));
+        false
     }
 
     fn next_runnable(&self) -> Option<TaskPtr> {
@@ -158,6 +175,7 @@ impl Hub {
     /// The rest of the turn: mail, descriptors, timers. Sleeps if nothing is runnable.
     fn poll(&self) {
         self.turn.resumes.set(0);
+        self.turn.look_at.set(RESUMES_PER_CLOCK);
         self.receive_mail();
         if self.run_queue.borrow().is_empty() {
             self.sleep();

@@ -33,8 +33,8 @@ impl Waker {
             Waker::Native(thread) => thread.unpark(),
             Waker::Green(task) => with_hub(|hub| match hub {
                 Some(hub) if hub.owns(&task) => {
-                    hub.wake(&task);
-                    keep_spare(hub, task);
+                    let was_parked = hub.rouse(&task);
+                    keep_spare(hub, task, was_parked);
                 }
                 _ => wake_task(&task),
             }),
@@ -66,12 +66,14 @@ impl Waker {
     }
 }
 
-/// Keeps a count of a task of this hub for its next waker, as long as it may have one.
+/// Keeps a count of a task of this hub for its next waker, as long as it may have one: one that
+/// was parked has.
 #[inline]
-fn keep_spare(hub: &Hub, task: TaskRef) {
-    let local = TaskPtr::new(&task).get().local();
+fn keep_spare(hub: &Hub, task: TaskRef, was_parked: bool) {
+    let at = TaskPtr::new(&task);
+    let local = at.get().local();
     // The root is never buried, and so would keep itself.
-    if local.state.get() != State::Done && !hub.is_root(TaskPtr::new(&task)) {
+    if (was_parked || local.state.get() != State::Done) && !hub.is_root(at) {
         drop(local.spare.replace(Some(task)));
     }
 }

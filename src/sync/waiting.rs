@@ -45,7 +45,6 @@ pub(crate) fn wait<H: Home>(
         home,
         key: Some(key),
     };
-    let _help = Help::is_possible();
     loop {
         // First the clock, then the list.
         let late = deadline.is_some_and(|deadline| deadline <= cancel::now());
@@ -57,7 +56,7 @@ pub(crate) fn wait<H: Home>(
                 Err(left.payload)
             };
         }
-        steps::park_on(Why::Helper(what), deadline);
+        steps::park_on(Why::Shared(what), deadline);
     }
 }
 

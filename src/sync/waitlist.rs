@@ -60,6 +60,14 @@ impl Notice {
     pub(crate) fn tell(self) {
         match self {
             Notice::Green(task) => steps::wake(Waker::Green(task)),
+            other => other.tell_others(),
+        }
+    }
+
+    #[inline(never)]
+    fn tell_others(self) {
+        match self {
+            Notice::Green(task) => steps::wake(Waker::Green(task)),
             Notice::Native(thread) => steps::wake(Waker::Native(thread)),
             Notice::Ready(ready) => ready.call(),
             Notice::Poll(waker) => waker.wake(),
@@ -274,11 +282,20 @@ impl<P> WaitList<P> {
     /// would be lost. They never run again, so their keys are never handed in.
     #[inline]
     fn pass_over_the_dead(&mut self) {
-        while let Some(node) = self.nodes.get(self.first as usize)
-            && node.notice.as_ref().is_some_and(Notice::is_for_the_dead)
-        {
-            drop(self.take(Key(self.first)));
+        while self.first_is_dead() {
+            self.drop_first();
         }
+    }
+
+    #[inline]
+    fn first_is_dead(&self) -> bool {
+        let first = self.nodes.get(self.first as usize);
+        first.is_some_and(|node| node.notice.as_ref().is_some_and(Notice::is_for_the_dead))
+    }
+
+    #[cold]
+    fn drop_first(&mut self) {
+        drop(self.take(Key(self.first)));
     }
 
     /// Grants all, and returns their notices in the order of their arrival.
@@ -290,7 +307,7 @@ impl<P> WaitList<P> {
         notices
     }
 
-    #[inline]
+    #[inline(always)]
     fn grant(&mut self, index: u32) -> Notice {
         self.unlink(index);
         let node = self.node_mut(index);
@@ -312,28 +329,31 @@ impl<P> WaitList<P> {
     }
 
     /// Takes a waiter out, wherever it stands.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove(&mut self, key: Key) -> Left<P> {
         self.take(key).0
     }
 
     /// As [`remove`](WaitList::remove), with its notice if it has not been granted anything: for
     /// one that is user code, and to be dropped when no lock is held any more.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self, key: Key) -> (Left<P>, Option<Notice>) {
         let index = key.0;
         let state = self.node_mut(index).state;
-        match state {
-            State::Waiting => self.unlink(index),
-            State::Woken => self.woken -= 1,
-            State::Granted => {}
-            State::Free => unreachable!("a key is good for one removal"),
+        let mut untold = None;
+        if state == State::Woken {
+            self.woken -= 1;
+        } else {
+            assert!(state != State::Free, "a key is good for one removal");
+            if state == State::Waiting {
+                self.unlink(index);
+                untold = self.node_mut(index).notice.take();
+            }
         }
         let free = self.free;
         let node = self.node_mut(index);
         node.state = State::Free;
         node.next = free;
-        let untold = node.notice.take();
         let payload = node.payload.take().expect("it is there until the removal");
         self.free = index;
         self.used -= 1;
@@ -350,7 +370,7 @@ impl<P> WaitList<P> {
         self.free = NONE;
     }
 
-    #[inline]
+    #[inline(always)]
     fn unlink(&mut self, index: u32) {
         let node = self.node_mut(index);
         let (previous, next) = (node.previous, node.next);
@@ -365,6 +385,7 @@ impl<P> WaitList<P> {
         self.waiting -= 1;
     }
 
+    #[inline(always)]
     fn node_mut(&mut self, index: u32) -> &mut Node<P> {
         &mut self.nodes[index as usize]
     }

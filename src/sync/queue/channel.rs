@@ -28,7 +28,7 @@ use super::store::{Patience, Refusal, Store, UNBOUNDED, let_others_run};
 use super::watch::Room;
 use crate::cancel;
 use crate::greenlet::{Ready, Subscribe, Subscription, Waitable};
-use crate::hub::{Help, Why};
+use crate::hub::Why;
 use crate::sync::waitlist::Notice;
 
 /// A channel without room: an item goes from hand to hand. [`put`](Channel::put) returns when
@@ -379,10 +379,9 @@ struct Offering<'a, T> {
 
 impl<T> Offering<'_, T> {
     fn stand_by(self, deadline: Option<u64>) -> Result<(), (Refusal, T)> {
-        let _help = Help::is_possible();
         let mut late = false;
         while !late && self.channel.stands(self.ticket) {
-            cancel::park_on(Why::Helper("somebody to take an item"), deadline);
+            cancel::park_on(Why::Shared("somebody to take an item"), deadline);
             late = deadline.is_some_and(|deadline| deadline <= cancel::now());
         }
         let (channel, ticket) = (self.channel, self.ticket);

@@ -8,7 +8,7 @@ use super::brief::Held;
 use super::order::Order;
 use super::store::{Patience, Refusal, State, Store};
 use crate::cancel;
-use crate::hub::{Help, Why};
+use crate::hub::Why;
 use crate::sync::waitlist::{Key, WaitList};
 
 /// What somebody waits for.
@@ -27,7 +27,7 @@ impl Line {
     }
 
     fn why(self) -> Why {
-        Why::Helper(match self {
+        Why::Shared(match self {
             Line::Getters => "an item from a queue",
             Line::Putters => "room in a queue",
         })
@@ -49,7 +49,6 @@ impl<O: Order> Store<O> {
             line,
             key: Some(key),
         };
-        let _help = Help::is_possible();
         let deadline = patience.deadline();
         let is_late = || deadline.is_some_and(|deadline| deadline <= cancel::now());
         let mut late = is_late();
@@ -81,8 +80,17 @@ struct Place<'a, O: Order> {
 }
 
 impl<O: Order> Drop for Place<'_, O> {
+    #[inline(always)]
     fn drop(&mut self) {
-        let Some(key) = self.key.take() else { return };
+        if let Some(key) = self.key.take() {
+            self.give_up(key);
+        }
+    }
+}
+
+impl<O: Order> Place<'_, O> {
+    #[cold]
+    fn give_up(&self, key: Key) {
         let mut state = self.store.lock();
         let left = self.line.of(&mut state).remove(key);
         if left.granted && left.payload {

@@ -207,6 +207,7 @@ impl<O: Order> State<O> {
     }
 
     /// Promises an item to who has waited longest, if there is one to promise.
+    #[inline(always)]
     fn promise_one(&mut self) -> Option<Notice> {
         if self.spare() == 0 || self.hand.is_some() {
             return None;
@@ -287,13 +288,22 @@ impl<O: Order> Store<O> {
         }
     }
 
+    #[inline(never)]
     fn settle_put_slowly(&self, mut state: Held<'_, State<O>>) {
         // Nearly always one getter waits for that one item.
         if state.lists.readable.is_empty() {
             let notice = state.promise_one();
             drop(state);
-            return notice.into_iter().for_each(Notice::tell);
+            if let Some(notice) = notice {
+                notice.tell();
+            }
+            return;
         }
+        self.settle_put_before_an_audience(state);
+    }
+
+    #[cold]
+    fn settle_put_before_an_audience(&self, mut state: Held<'_, State<O>>) {
         let mut notices = Notices::default();
         state.serve_getters(&mut notices);
         drop(state);
