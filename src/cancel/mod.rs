@@ -380,8 +380,20 @@ pub(crate) fn park_on(why: Why, deadline: Option<u64>) {
     park_on_noted(deadline);
 }
 
+/// As [`park_on`], with all of it written out at the caller: for what switches most.
+#[inline(always)]
+pub(crate) fn park_on_here(why: Why, deadline: Option<u64>) {
+    with_hub(|hub| hub.map(|hub| hub.note_why(why)));
+    park_on_noted_here(deadline);
+}
+
 #[inline(never)]
 fn park_on_noted(deadline: Option<u64>) {
+    park_on_noted_here(deadline);
+}
+
+#[inline(always)]
+fn park_on_noted_here(deadline: Option<u64>) {
     with_hub(|hub| {
         let Some(hub) = hub else {
             return park_natively(deadline);
@@ -406,6 +418,7 @@ fn park_with_something_due(hub: &Hub, task: TaskPtr, deadline: Option<u64>) {
     hub.park_noted(deadline);
 }
 
+#[inline(never)]
 fn park_natively(deadline: Option<u64>) {
     match deadline {
         None => thread::park(),

@@ -29,7 +29,7 @@
 
 use std::arch::{asm, naked_asm};
 use std::mem::{self, ManuallyDrop};
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 use crate::stack::{STACK_ALIGNMENT, Stack};
 
@@ -46,7 +46,7 @@ struct Start<F> {
 
 /// The way back from a greenlet's stack to its hub: the address of `parent`.
 #[derive(Clone, Copy)]
-pub(crate) struct Suspender(*mut StackPointer);
+pub(crate) struct Suspender(NonNull<StackPointer>);
 
 impl Suspender {
     /// Leaves the greenlet's stack; returns when the coroutine is resumed.
@@ -73,7 +73,7 @@ impl Suspender {
                 "2:",
                 "pop rbx",
                 "pop rbp",
-                inlateout("rdi") self.0 => _,
+                inlateout("rdi") self.0.as_ptr() => _,
                 lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
                 clobber_abi("sysv64"),
             );
@@ -99,9 +99,10 @@ impl Coroutine {
     pub(crate) unsafe fn new<F: FnOnce(Suspender)>(stack: Stack, body: F) -> Coroutine {
         let align = align_of::<Start<F>>().max(STACK_ALIGNMENT);
         let start = (stack.top() - size_of::<Start<F>>()) & !(align - 1);
-        let start = ptr::with_exposed_provenance_mut::<Start<F>>(start);
+        let start = NonNull::new(ptr::with_exposed_provenance_mut::<Start<F>>(start));
+        let start = start.expect("a stack is never at address 0");
         // When the last of the three is taken off, the pointer has the alignment that calls want.
-        let sp = start.cast::<u64>().wrapping_sub(3);
+        let sp = start.as_ptr().cast::<u64>().wrapping_sub(3);
         // SAFETY: `stack` is ours and nobody runs on it (it is owned), and these addresses lie in
         // it, below `top`, which is 16-aligned; a body that is larger than the stack faults in
         // its guard (fact 3).
@@ -111,7 +112,7 @@ impl Coroutine {
                 body: ManuallyDrop::new(body),
             });
             sp.write(begin as *const () as u64);
-            sp.add(1).write(start.expose_provenance() as u64);
+            sp.add(1).write(start.as_ptr().expose_provenance() as u64);
             sp.add(2).write(enter::<F> as *const () as u64);
         }
         Coroutine {
@@ -149,7 +150,7 @@ impl Coroutine {
                 "pop rbx",
                 "pop rbp",
                 inlateout("rdi") sp => _,
-                inlateout("rdx") self.suspender.0 => _,
+                inlateout("rdx") self.suspender.0.as_ptr() => _,
                 lateout("rax") left_at,
                 lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
                 clobber_abi("sysv64"),
@@ -189,10 +190,10 @@ unsafe extern "sysv64" fn begin() -> ! {
 ///
 /// # Safety
 /// To be called once, by `begin`, with what `Coroutine::new` has written.
-unsafe extern "sysv64" fn enter<F: FnOnce(Suspender)>(start: *mut Start<F>) -> ! {
+unsafe extern "sysv64" fn enter<F: FnOnce(Suspender)>(mut start: NonNull<Start<F>>) -> ! {
     let suspender = Suspender(start.cast());
     // SAFETY: it is written by `new`, and taken once.
-    let body = unsafe { ManuallyDrop::take(&mut (*start).body) };
+    let body = unsafe { ManuallyDrop::take(&mut start.as_mut().body) };
     // An unwind stops here and aborts: no frame of ours has a way to hand it on.
     body(suspender);
     // SAFETY: as in `suspend`, but that nobody ever comes back: null says that there is no place
@@ -203,7 +204,7 @@ unsafe extern "sysv64" fn enter<F: FnOnce(Suspender)>(start: *mut Start<F>) -> !
             "mov rsp, [rdi]",
             "pop rcx",
             "jmp rcx",
-            in("rdi") suspender.0,
+            in("rdi") suspender.0.as_ptr(),
             options(noreturn),
         )
     }

@@ -83,7 +83,7 @@ pub(crate) fn watch_forks() {
 }
 
 /// Calls `f` with this thread's hub, if it has one.
-#[inline]
+#[inline(always)]
 pub(crate) fn with_hub<R>(f: impl FnOnce(Option<&Hub>) -> R) -> R {
     let hub = CURRENT.get();
     // SAFETY: the pointer is set only by this file, to a hub that its owner (OWNER, or the frame

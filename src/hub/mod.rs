@@ -104,7 +104,7 @@ use crate::poller::{Interest, Key, Poller};
 use crate::stack::{Pool, overflow};
 use crate::sys::event_fd::EventFd;
 use crate::sys::{self, panics};
-use crate::timer::Timers;
+use crate::timer::{self, Timers};
 use sim::World;
 
 /// The scheduler of one OS thread.
@@ -341,7 +341,7 @@ impl Hub {
         debug_assert_eq!(local.state.get(), State::Running, "only who runs can park");
         local.since.set(self.now());
         let wake_at = deadline.unwrap_or(u64::MAX).min(local.alarm.get());
-        let timer = (wake_at != u64::MAX).then(|| self.timers.borrow_mut().arm(wake_at, task));
+        let timer = (wake_at != u64::MAX).then(|| self.arm(wake_at, task));
         local.state.set(State::Parked);
         if cfg!(greenroom_spurious_wakes) && self.turn.coin() {
             self.make_runnable(task);
@@ -358,11 +358,22 @@ impl Hub {
             self.perhaps_helped.set(self.perhaps_helped.get() - 1);
         }
         if let Some(timer) = timer {
-            self.timers.borrow_mut().cancel(timer);
+            self.disarm(timer);
         }
         if self.is_root(task) {
             self.panic_if_stuck();
         }
+    }
+
+    // Apart, so that a park without a timer is short enough to be written out where it is.
+    #[inline(never)]
+    fn arm(&self, wake_at: u64, task: TaskPtr) -> timer::Key {
+        self.timers.borrow_mut().arm(wake_at, task)
+    }
+
+    #[inline(never)]
+    fn disarm(&self, timer: timer::Key) {
+        self.timers.borrow_mut().cancel(timer);
     }
 
     /// Goes to the end of the run queue.

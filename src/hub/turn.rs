@@ -131,11 +131,11 @@ impl Hub {
         }
         let next = queue.pop_front();
         // With many greenlets, memory is what a switch waits for: a third of it is saved here.
-        if let Some(later) = queue.get(TASK_AHEAD) {
-            switch::prefetch_task(*later);
-        }
         if let Some(soon) = queue.get(STACK_AHEAD) {
             switch::prefetch_stack(*soon);
+            if let Some(later) = queue.get(TASK_AHEAD) {
+                switch::prefetch_task(*later);
+            }
         }
         if let (Some(sim), Some(task)) = (sim, next) {
             sim.note_choice(task);

@@ -271,6 +271,17 @@ impl<P> WaitList<P> {
         (first != NONE).then(|| self.grant(first))
     }
 
+    /// As both in one go: grants the one who has waited longest, of those who can still be told,
+    /// after `note` has changed what it has brought along.
+    #[inline(always)]
+    pub(crate) fn grant_first_with(&mut self, note: impl FnOnce(&mut P)) -> Option<Notice> {
+        self.pass_over_the_dead();
+        let index = self.first;
+        let node = self.nodes.get_mut(index as usize)?;
+        node.payload.as_mut().map(note);
+        Some(self.grant(index))
+    }
+
     /// As [`WaitList::grant_first`], without a look at it before.
     #[inline]
     pub(crate) fn grant_first_living(&mut self) -> Option<Notice> {

@@ -55,7 +55,7 @@ impl<O: Order> Store<O> {
         loop {
             // What comes between the lock and this park wakes it at once.
             if !late {
-                cancel::park_on(line.why(), deadline);
+                cancel::park_on_here(line.why(), deadline);
                 late = is_late();
             }
             let mut state = self.lock();

@@ -212,10 +212,12 @@ impl<O: Order> State<O> {
         if self.spare() == 0 || self.hand.is_some() {
             return None;
         }
-        let promised = self.lists.getters.first_mut()?;
-        *promised = true;
+        let notice = self
+            .lists
+            .getters
+            .grant_first_with(|promised| *promised = true)?;
         self.promised += 1;
-        self.lists.getters.grant_first()
+        Some(notice)
     }
 
     fn serve_getters(&mut self, notices: &mut Notices) {
@@ -237,12 +239,13 @@ impl<O: Order> State<O> {
             notices.add(self.lists.putters.grant_all());
         }
         while self.room() > 0 {
-            let Some(allotted) = self.lists.putters.first_mut() else {
-                break;
-            };
-            *allotted = true;
+            let putter = self
+                .lists
+                .putters
+                .grant_first_with(|allotted| *allotted = true);
+            let Some(notice) = putter else { break };
             self.allotted += 1;
-            notices.add(self.lists.putters.grant_first());
+            notices.add([notice]);
         }
         if self.is_writable() && !self.lists.writable.is_empty() {
             notices.add(self.lists.writable.grant_all());
@@ -487,14 +490,19 @@ impl<O: Order> Store<O> {
 #[inline]
 pub(in crate::sync) fn let_others_run() {
     with_hub(|hub| {
-        let Some((hub, task)) = hub.and_then(|hub| Some((hub, hub.running()?))) else {
-            return;
-        };
+        let Some(hub) = hub else { return };
         if hub.is_budget_spent() {
-            Hub::yield_now(hub);
-            // What can't be delivered by unwinding waits for an operation that can fail.
-            let _ = cancel::check(hub, task);
+            let_others_run_now(hub);
         }
         hub.count_operation();
     });
+}
+
+#[cold]
+fn let_others_run_now(hub: &Hub) {
+    if let Some(task) = hub.running() {
+        hub.yield_now();
+        // What can't be delivered by unwinding waits for an operation that can fail.
+        let _ = cancel::check(hub, task);
+    }
 }
