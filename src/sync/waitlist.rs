@@ -289,6 +289,17 @@ impl<P> WaitList<P> {
         self.grant_first()
     }
 
+    /// Takes the one out who has waited longest: the one that `first_mut` shows, and who is told
+    /// by other means than this list of what it gets.
+    #[inline(always)]
+    pub(crate) fn take_first(&mut self) -> Option<(P, Notice)> {
+        if self.first == NONE {
+            return None;
+        }
+        let (left, notice) = self.take(Key(self.first));
+        notice.map(|notice| (left.payload, notice))
+    }
+
     /// Takes out those in front whose OS thread has ended without them: what they were granted
     /// would be lost. They never run again, so their keys are never handed in.
     #[inline]

@@ -23,6 +23,14 @@ pub(super) struct InHand<T> {
     pub(super) out: usize,
     /// What was put meanwhile.
     pub(super) incoming: Vec<T>,
+    /// What was taken before and has come back unused meanwhile.
+    pub(super) returned: Vec<T>,
+}
+
+impl<T> InHand<T> {
+    pub(super) fn len(&self) -> usize {
+        self.out + self.incoming.len() + self.returned.len()
+    }
 }
 
 /// The right to one item.
@@ -81,6 +89,7 @@ impl<'a, O: Order> Promise<'a, O> {
             by: Waker::current(),
             out: state.order.len(),
             incoming: Vec::new(),
+            returned: Vec::new(),
         });
         let order = std::mem::take(&mut state.order);
         Ok(Hand { store, order })
@@ -112,8 +121,9 @@ impl<O: Order> Drop for Hand<'_, O> {
             self.store.settle(state);
             return drop((order, hand));
         }
-        for item in hand.into_iter().flat_map(|hand| hand.incoming) {
-            order.push(item);
+        if let Some(hand) = hand {
+            hand.returned.into_iter().for_each(|item| order.unpop(item));
+            hand.incoming.into_iter().for_each(|item| order.push(item));
         }
         state.order = order;
         self.store.settle(state);

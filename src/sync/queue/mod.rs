@@ -13,12 +13,16 @@ mod hand;
 mod iter;
 mod joinable;
 mod order;
+#[allow(unsafe_code, reason = "who waits lends a place in his frame")]
 mod place;
+#[allow(unsafe_code, reason = "an item is written to who waits for it")]
+mod slot;
 mod store;
 mod surface;
 mod watch;
 
 #[cfg(test)]
+#[allow(unsafe_code, reason = "as in `place`")]
 mod tests;
 
 use std::fmt;

@@ -15,8 +15,16 @@ pub(in crate::sync) trait Order: Default {
     /// Whether a putter stands by its item until it is taken.
     const RENDEZVOUS: bool = false;
 
+    /// Whether an item may go past the order, to somebody who waits while there is nothing in it.
+    const HANDS_OVER: bool = !Self::COMPARES && !Self::RENDEZVOUS;
+
     /// Adds an item. Never compares.
     fn push(&mut self, item: Self::Item);
+
+    /// Adds an item that has been taken and not used: to be the next.
+    fn unpop(&mut self, item: Self::Item) {
+        self.push(item);
+    }
 
     /// Takes the next.
     fn pop(&mut self) -> Option<Self::Item>;
@@ -51,6 +59,10 @@ impl<T> Order for Fifo<T> {
     #[inline]
     fn push(&mut self, item: T) {
         self.0.push_back(item);
+    }
+
+    fn unpop(&mut self, item: T) {
+        self.0.push_front(item);
     }
 
     #[inline]

@@ -8,13 +8,18 @@
 //!              +----------------------------------------------------------------------+
 //! ```
 //!
-//! **Promises.** Items never leave the order but into the hands of who takes them. Whoever has
-//! waited longest is *promised* one of them (or allotted room for his own) and woken; until he
-//! has come for it, or has been killed and his promise was passed on, it is kept for him, and
-//! `spare` and `room` are what is left for others. So between two holds of the lock:
+//! **Handing over.** Who waits for an item waits with a slot, and is handed his item there, in the
+//! order of arrival: see `slot`. If he is killed before he has looked, it goes back to where it
+//! came from, and to the next. Meanwhile it takes up no room.
+//!
+//! **Promises.** Where an item is not to be taken without a comparison, or only to be looked at, or
+//! somebody stands by it, that can't be. Then whoever has waited longest is *promised* one (as
+//! those who wait for room are allotted it) and woken; until he has come for it, or has been
+//! killed and his promise was passed on, it is kept for him, and `spare` and `room` are what is
+//! left for others. So between two holds of the lock:
 //!
 //! ```text
-//!     somebody waits for an item  =>  every item is promised
+//!     somebody waits for an item  =>  every item is promised, or in somebody's hand
 //!     somebody waits for room     =>  all room is allotted
 //! ```
 //!
@@ -34,6 +39,7 @@ use super::brief::{Brief, Held};
 use super::hand::{InHand, Promise};
 use super::order::Order;
 use super::place::Line;
+use super::slot::Address;
 use crate::cancel;
 use crate::hub::{Hub, with_hub};
 use crate::sync::waitlist::{Notice, WaitList};
@@ -86,13 +92,38 @@ pub(super) struct State<O: Order> {
     pub(super) unfinished: usize,
     pub(super) promised: usize,
     pub(super) allotted: usize,
-    pub(super) lists: Lists,
+    pub(super) lists: Lists<O::Item>,
 }
 
-/// Who waits; where it says `bool`, whether they were promised what they wait for.
-#[derive(Default)]
-pub(super) struct Lists {
-    pub(super) getters: WaitList<bool>,
+/// How somebody is given his item. In two words, as a [`Notice`] is, and for the same reason.
+pub(super) struct Wish<T> {
+    /// Where he is handed it, and is out of the line then.
+    pub(super) slot: Option<Address<T>>,
+    /// Who has no slot comes for it when this is true.
+    pub(super) promised: bool,
+}
+
+impl<T> Wish<T> {
+    /// To be promised one.
+    pub(super) fn promise() -> Wish<T> {
+        Wish {
+            slot: None,
+            promised: false,
+        }
+    }
+
+    #[inline]
+    pub(super) fn slot(address: Address<T>) -> Wish<T> {
+        Wish {
+            slot: Some(address),
+            promised: false,
+        }
+    }
+}
+
+/// Who waits; where it says `bool`, whether they were allotted the room they wait for.
+pub(super) struct Lists<T> {
+    pub(super) getters: WaitList<Wish<T>>,
     pub(super) putters: WaitList<bool>,
     /// They wait for the order to be put back.
     pub(super) returns: WaitList,
@@ -101,7 +132,20 @@ pub(super) struct Lists {
     pub(super) writable: WaitList,
 }
 
-impl Lists {
+impl<T> Default for Lists<T> {
+    fn default() -> Lists<T> {
+        Lists {
+            getters: WaitList::new(),
+            putters: WaitList::new(),
+            returns: WaitList::new(),
+            joiners: WaitList::new(),
+            readable: WaitList::new(),
+            writable: WaitList::new(),
+        }
+    }
+}
+
+impl<T> Lists<T> {
     #[inline]
     fn nobody_wants_items(&self) -> bool {
         self.getters.is_empty() && self.readable.is_empty()
@@ -155,7 +199,7 @@ impl<O: Order> State<O> {
     pub(super) fn len(&self) -> usize {
         match &self.hand {
             None => self.order.len(),
-            Some(hand) => hand.out + hand.incoming.len(),
+            Some(hand) => hand.len(),
         }
     }
 
@@ -206,30 +250,77 @@ impl<O: Order> State<O> {
         notices
     }
 
-    /// Promises an item to who has waited longest, if there is one to promise.
+    /// Takes an item in: hands it to who has waited longest, who is to be told, or adds it to the
+    /// others, for which `serve_getters` is to follow.
     #[inline(always)]
-    fn promise_one(&mut self) -> Option<Notice> {
-        if self.spare() == 0 || self.hand.is_some() {
-            return None;
+    pub(super) fn accept(&mut self, item: O::Item) -> Option<Notice> {
+        if O::HANDS_OVER && !self.lists.getters.is_empty() && self.hand.is_none() {
+            return self.hand_over(item);
         }
-        let notice = self
-            .lists
-            .getters
-            .grant_first_with(|promised| *promised = true)?;
-        self.promised += 1;
-        Some(notice)
+        self.push(item);
+        None
+    }
+
+    #[inline(always)]
+    fn hand_over(&mut self, item: O::Item) -> Option<Notice> {
+        if let Some(wish) = self.lists.getters.first_mut()
+            && wish.slot.is_some()
+            && let Some((wish, notice)) = self.lists.getters.take_first()
+            && let Some(slot) = wish.slot
+        {
+            self.unfinished += 1;
+            slot.fill(item);
+            return Some(notice);
+        }
+        self.push(item);
+        None
+    }
+
+    /// Takes back an item that was handed over and not used; `Err` if it is to be dropped.
+    pub(super) fn take_back(&mut self, item: O::Item) -> Result<(), O::Item> {
+        if self.drained {
+            self.unfinished = self.unfinished.saturating_sub(1);
+            return Err(item);
+        }
+        match &mut self.hand {
+            Some(hand) => hand.returned.push(item),
+            None => self.order.unpop(item),
+        }
+        Ok(())
     }
 
     fn serve_getters(&mut self, notices: &mut Notices) {
-        while let Some(notice) = self.promise_one() {
-            notices.add([notice]);
+        while self.spare() > 0 && self.hand.is_none() {
+            let Some(wish) = self.lists.getters.first_mut() else {
+                break;
+            };
+            if wish.slot.is_none() {
+                wish.promised = true;
+                self.promised += 1;
+                notices.add(self.lists.getters.grant_first());
+            } else if let Some(item) = self.order.pop() {
+                notices.add(self.take_first_out(|slot| slot.fill(item)));
+            }
         }
         if self.is_over() {
-            notices.add(self.lists.getters.grant_all());
+            while let Some(wish) = self.lists.getters.first_mut() {
+                let notice = if wish.slot.is_none() {
+                    self.lists.getters.grant_first()
+                } else {
+                    self.take_first_out(Address::shut)
+                };
+                notices.add(notice);
+            }
         }
         if self.is_readable() && !self.lists.readable.is_empty() {
             notices.add(self.lists.readable.grant_all());
         }
+    }
+
+    fn take_first_out(&mut self, use_slot: impl FnOnce(Address<O::Item>)) -> Option<Notice> {
+        let (wish, notice) = self.lists.getters.take_first()?;
+        wish.slot.map(use_slot);
+        Some(notice)
     }
 
     fn serve_putters(&mut self, notices: &mut Notices) {
@@ -283,34 +374,25 @@ impl<O: Order> Store<O> {
         notices.tell();
     }
 
-    /// As [`Store::settle`], when all that has changed is that there is one item more.
+    /// Takes an item in, releases the lock, and tells those for whom it makes a difference.
     #[inline]
-    fn settle_put(&self, state: Held<'_, State<O>>) {
-        if !state.lists.nobody_wants_items() {
-            self.settle_put_slowly(state);
+    fn accept(&self, mut state: Held<'_, State<O>>, item: O::Item) {
+        match state.accept(item) {
+            Some(notice) => self.settle_handed_over(state, notice),
+            None if state.lists.nobody_wants_items() => {}
+            None => self.settle(state),
         }
     }
 
-    #[inline(never)]
-    fn settle_put_slowly(&self, mut state: Held<'_, State<O>>) {
-        // Nearly always one getter waits for that one item.
-        if state.lists.readable.is_empty() {
-            let notice = state.promise_one();
+    #[inline]
+    fn settle_handed_over(&self, state: Held<'_, State<O>>, notice: Notice) {
+        if state.lists.nobody_wants_room() {
             drop(state);
-            if let Some(notice) = notice {
-                notice.tell();
-            }
-            return;
+        } else {
+            // It has gone past the room that was allotted for it.
+            self.settle(state);
         }
-        self.settle_put_before_an_audience(state);
-    }
-
-    #[cold]
-    fn settle_put_before_an_audience(&self, mut state: Held<'_, State<O>>) {
-        let mut notices = Notices::default();
-        state.serve_getters(&mut notices);
-        drop(state);
-        notices.tell();
+        notice.tell();
     }
 
     /// As [`Store::settle`], when all that has changed is that there is one item less.
@@ -327,10 +409,9 @@ impl<O: Order> Store<O> {
         item: O::Item,
         patience: Patience,
     ) -> Result<(), (Refusal, O::Item)> {
-        let mut state = self.lock();
+        let state = self.lock();
         if state.room() > 0 && !state.closed {
-            state.push(item);
-            self.settle_put(state);
+            self.accept(state, item);
             return Ok(());
         }
         self.put_slowly(state, item, patience)
@@ -359,8 +440,7 @@ impl<O: Order> Store<O> {
         if state.closed {
             return Err((Refusal::Closed, item));
         }
-        state.push(item);
-        self.settle_put(state);
+        self.accept(state, item);
         Ok(())
     }
 
@@ -384,6 +464,9 @@ impl<O: Order> Store<O> {
         state: Held<'a, State<O>>,
         patience: Patience,
     ) -> Result<O::Item, Refusal> {
+        if O::HANDS_OVER && state.spare() == 0 && !state.is_over() && patience != Patience::None {
+            return self.wait_for_item(state, patience);
+        }
         let mut state = self.promise(state, patience)?;
         if O::COMPARES || state.hand.is_some() || state.drained {
             drop(state);
@@ -423,7 +506,7 @@ impl<O: Order> Store<O> {
         if patience == Patience::None {
             return Err(Refusal::NotNow);
         }
-        let key = state.lists.getters.push(false, Notice::to_me());
+        let key = state.lists.getters.push(Wish::promise(), Notice::to_me());
         if O::RENDEZVOUS {
             self.settle(state);
         } else {
@@ -448,6 +531,7 @@ impl<O: Order> Store<O> {
         let mut items = state.order.drain();
         if let Some(hand) = &mut state.hand {
             // The rest goes when it is put back.
+            items.append(&mut hand.returned);
             items.append(&mut hand.incoming);
         }
         state.unfinished -= items.len().min(state.unfinished);
