@@ -395,15 +395,39 @@ fn a_shutdown_wakes_who_waits_to_put() {
     }
 }
 
-// 75: an immediate shutdown between the wake of a getter and its run
+// 75: an immediate shutdown between the wake of a getter and its run: what was handed over is his
 #[test]
-fn who_was_woken_for_an_item_that_is_thrown_out_is_told_that_there_is_none() {
+fn who_was_handed_an_item_has_it_whatever_becomes_of_the_queue() {
     let (queue, theirs) = shared(Queue::new());
+    let getter = spawn(move || theirs.get());
+    yield_now();
+    queue.put(1).unwrap();
+    queue.put(2).unwrap();
+    assert_eq!(queue.shutdown(true), [2]);
+    assert_eq!(getter.join().unwrap(), Ok(1));
+}
+
+// 75: where it has only been promised one, since taking it compares, there is none
+#[test]
+fn who_was_promised_an_item_that_is_thrown_out_is_told_that_there_is_none() {
+    let (queue, theirs) = shared(PriorityQueue::new());
     let getter = spawn(move || theirs.get());
     yield_now();
     queue.put(1).unwrap();
     assert_eq!(queue.shutdown(true), [1]);
     assert_eq!(getter.join().unwrap(), Err(GetError));
+}
+
+#[test]
+fn what_has_been_handed_over_takes_up_no_room_and_wins_over_a_kill() {
+    let (queue, theirs) = shared(Queue::bounded(1));
+    let getter = spawn(move || theirs.get());
+    yield_now();
+    assert_eq!((queue.try_put(1), queue.try_put(2)), (Ok(()), Ok(())));
+    assert_eq!(queue.try_put(3), Err(TryPutError::Full(3)));
+    getter.kill();
+    assert_eq!(getter.join().unwrap(), Ok(1));
+    assert_eq!(queue.try_iter().collect::<Vec<_>>(), [2]);
 }
 
 // 76: test__queue.py test_peek_multi_greenlet

@@ -15,11 +15,11 @@
 //! it needs (to it the switch destroys every register but rbx, rbp and rsp). Who resumes notes
 //! his own such place in `parent`, where the body will go back to.
 //!
-//! **Why jumps.** A processor predicts where a `ret` goes by the calls that came before it. A switch
-//! that is made of `call` and `ret` is predicted only if nothing lies between the two; but a body
-//! parks some calls deep in this library, so its `ret` to the hub and then every return on its
-//! way back up are mispredicted. With jumps the predictor keeps what the last greenlet left there,
-//! which has mostly parked by the same way. On an AMD EPYC (2 vCPUs, Linux 6.18, rustc 1.95,
+//! **Why jumps.** A processor predicts where a `ret` goes by the calls that came before it. A
+//! switch that is made of `call` and `ret` is predicted only if nothing lies between the two; but a
+//! body parks some calls deep in this library, so its `ret` to the hub and then every return on
+//! its way back up are mispredicted. With jumps the predictor keeps what the last greenlet left
+//! there, which has mostly parked by the same way. On an AMD EPYC (2 vCPUs, Linux 6.18, rustc 1.95,
 //! 2026-11-21) a yield took 31 ns with corosensei's switch and 18 with this one; see
 //! `cargo bench --bench hand_over`, also with `RUSTFLAGS='--cfg greenroom_portable_switch'`.
 //!

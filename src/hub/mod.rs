@@ -176,7 +176,7 @@ impl Hub {
             world,
             forks: sys::fork::generation(),
             now: Cell::new(now),
-            turn: turn::Progress::default(),
+            turn: turn::Progress::new(),
             events: events::Events::new(pulse::are_wanted()),
             counters: stats::Counters::default(),
             frame_ids: Cell::new(0),

@@ -39,6 +39,13 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    pub(super) fn new() -> Progress {
+        Progress {
+            look_at: Cell::new(RESUMES_PER_CLOCK),
+            ..Progress::default()
+        }
+    }
+
     fn begin_run(&self) {
         self.operations.set(0);
     }

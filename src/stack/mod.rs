@@ -82,6 +82,7 @@ impl Stack {
     }
 
     /// The lowest address of the slot, its guard included; page aligned.
+    #[cfg_attr(not(test), allow(dead_code, reason = "not every way to switch asks"))]
     #[inline]
     pub(crate) fn limit(&self) -> usize {
         self.base

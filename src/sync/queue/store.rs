@@ -19,7 +19,8 @@
 //! left for others. So between two holds of the lock:
 //!
 //! ```text
-//!     somebody waits for an item  =>  every item is promised, or in somebody's hand
+//!     somebody waits for an item  =>  every item is promised, or the next one is to be handed
+//!                                     over as soon as who was promised one has come for it
 //!     somebody waits for room     =>  all room is allotted
 //! ```
 //!
@@ -254,11 +255,17 @@ impl<O: Order> State<O> {
     /// others, for which `serve_getters` is to follow.
     #[inline(always)]
     pub(super) fn accept(&mut self, item: O::Item) -> Option<Notice> {
-        if O::HANDS_OVER && !self.lists.getters.is_empty() && self.hand.is_none() {
+        if O::HANDS_OVER && !self.lists.getters.is_empty() && self.may_hand_over() {
             return self.hand_over(item);
         }
         self.push(item);
         None
+    }
+
+    /// Not while somebody has been promised an item, or has them in hand: he came earlier.
+    #[inline(always)]
+    fn may_hand_over(&self) -> bool {
+        self.promised == 0 && self.hand.is_none()
     }
 
     #[inline(always)]
@@ -298,8 +305,10 @@ impl<O: Order> State<O> {
                 wish.promised = true;
                 self.promised += 1;
                 notices.add(self.lists.getters.grant_first());
-            } else if let Some(item) = self.order.pop() {
+            } else if let Some(item) = self.may_hand_over().then(|| self.order.pop()).flatten() {
                 notices.add(self.take_first_out(|slot| slot.fill(item)));
+            } else {
+                break;
             }
         }
         if self.is_over() {
