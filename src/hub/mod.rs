@@ -61,6 +61,7 @@ mod background;
 mod cell;
 #[allow(unsafe_code, reason = "the thread-local pointer to the hub")]
 mod current;
+pub(crate) mod ended;
 mod events;
 mod handle;
 mod hook;

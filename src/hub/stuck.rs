@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::task::{State, Task, Why};
-use super::{Hub, with_hub};
+use super::{Hub, ended, with_hub};
 use crate::sys;
 
 /// For how long other OS threads are believed in once they were seen. To look costs several
@@ -109,7 +109,11 @@ impl Hub {
 /// it only if there is no other thread.
 ///
 /// It counts on the hub that it was made on, also when it is dropped inside another one's `run`.
-pub(crate) struct Help(Option<Rc<Cell<usize>>>);
+pub(crate) struct Help {
+    counter: Option<Rc<Cell<usize>>>,
+    /// For an OS thread without a hub.
+    _enlisted: Option<ended::Enlisted>,
+}
 
 impl Help {
     pub(crate) fn expect() -> Help {
@@ -119,10 +123,14 @@ impl Help {
     #[inline]
     fn counted_by(counter: impl Fn(&Hub) -> &Rc<Cell<usize>>) -> Help {
         let counter = with_hub(|hub| hub.map(|hub| Rc::clone(counter(hub))));
-        if let Some(counter) = &counter {
-            counter.set(counter.get() + 1);
-        }
-        Help(counter)
+        let _enlisted = match &counter {
+            Some(counter) => {
+                counter.set(counter.get() + 1);
+                None
+            }
+            None => Some(ended::Enlisted::new()),
+        };
+        Help { counter, _enlisted }
     }
 
     /// For a wait for what other OS threads can reach, if there are any: a lock, an event.
@@ -140,7 +148,7 @@ impl Help {
 
 impl Drop for Help {
     fn drop(&mut self) {
-        if let Some(counter) = &self.0 {
+        if let Some(counter) = &self.counter {
             counter.set(counter.get() - 1);
         }
     }

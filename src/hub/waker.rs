@@ -64,6 +64,15 @@ impl Waker {
         matches!(self, Waker::Green(task) if task.hub.is_closed())
     }
 
+    /// The number of its hub, if it has one.
+    #[inline]
+    pub(crate) fn hub(&self) -> Option<u64> {
+        match self {
+            Waker::Green(task) => Some(task.hub.number),
+            Waker::Native(_) => None,
+        }
+    }
+
     /// Makes a parked waiter look again; nothing when it is not parked, or long done.
     #[inline]
     pub(crate) fn wake(&self) {

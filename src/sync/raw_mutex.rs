@@ -42,6 +42,11 @@ impl RawMutex {
 
     #[inline]
     pub(super) fn try_lock(&self) -> bool {
+        self.lock_if_free() || waiting::take_over(self, false) && self.lock_if_free()
+    }
+
+    #[inline]
+    fn lock_if_free(&self) -> bool {
         self.state
             .compare_exchange(FREE, LOCKED, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
@@ -51,7 +56,7 @@ impl RawMutex {
     /// returns whether it was had. Meanwhile dumps say that it waits for `what`.
     #[inline]
     pub(super) fn lock(&self, what: &'static str, deadline: impl FnOnce() -> Option<u64>) -> bool {
-        self.try_lock() || self.lock_slowly(what, deadline())
+        self.lock_if_free() || self.lock_slowly(what, deadline())
     }
 
     #[cold]

@@ -62,6 +62,11 @@ impl RawRwLock {
 
     #[inline]
     pub(super) fn try_lock(&self, access: Access) -> bool {
+        self.lock_if_free(access) || waiting::take_over(self, false) && self.lock_if_free(access)
+    }
+
+    #[inline]
+    fn lock_if_free(&self, access: Access) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         // Only other readers that come and go can have this tried again.
         while word & WAITED == 0 && access.is_free(word) {
@@ -83,7 +88,7 @@ impl RawRwLock {
     /// returns whether it was had.
     #[inline]
     pub(super) fn lock(&self, access: Access, deadline: impl FnOnce() -> Option<u64>) -> bool {
-        self.try_lock(access) || self.lock_slowly(access, deadline())
+        self.lock_if_free(access) || self.lock_slowly(access, deadline())
     }
 
     #[cold]

@@ -64,6 +64,11 @@ impl RawSemaphore {
 
     #[inline]
     pub(super) fn try_take(&self) -> bool {
+        self.take_if_free() || waiting::take_over(self, false) && self.take_if_free()
+    }
+
+    #[inline]
+    fn take_if_free(&self) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         while word >= PERMIT && word & WAITED == 0 {
             let taken = self.word.compare_exchange_weak(
@@ -84,7 +89,7 @@ impl RawSemaphore {
     /// returns whether there was one.
     #[inline]
     pub(super) fn take(&self, deadline: impl FnOnce() -> Option<u64>) -> bool {
-        self.try_take() || self.wait_for(Want::Take, deadline())
+        self.take_if_free() || self.wait_for(Want::Take, deadline())
     }
 
     /// Waits until there is a permit, and leaves it there.

@@ -15,12 +15,14 @@
 //! slab is large enough.
 //!
 //! A granted node keeps its place until its owner, who may have been killed meanwhile, has taken
-//! it out: no grant is ever lost between the one who gives and the one who has yet to run.
+//! it out: no grant is ever lost between the one who gives and the one who has yet to run. If
+//! that one's OS thread ends first, who waits takes it out (`bury`), and passes the grant on.
 
 use std::panic::{self, AssertUnwindSafe};
 
 use super::steps;
 use crate::greenlet::Ready;
+use crate::hub::ended;
 use crate::hub::waker::Waker;
 
 /// Stands for no node.
@@ -129,10 +131,43 @@ struct Node<P> {
 enum State {
     Free,
     Waiting(Notice),
-    /// Whether it was woken, or waits for other things as well and may take its time.
-    Granted {
-        woken: bool,
-    },
+    Granted(Grantee),
+}
+
+/// Who has been granted something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grantee {
+    /// One who waits for other things as well, and may take its time.
+    Watcher,
+    /// An OS thread without a hub, which has been woken.
+    Thread,
+    /// A greenlet of the hub of this number, which has been woken.
+    Greenlet(u64),
+}
+
+impl Grantee {
+    fn is_woken(self) -> bool {
+        self != Grantee::Watcher
+    }
+
+    fn never_runs_again(self) -> bool {
+        matches!(self, Grantee::Greenlet(hub) if ended::is(hub))
+    }
+}
+
+/// What [`WaitList::bury`] has found.
+pub(crate) struct Buried<P> {
+    /// What those had brought along who had been granted something: to be passed on.
+    pub(crate) granted: Vec<P>,
+    /// Whether there were others.
+    pub(crate) ungranted: bool,
+}
+
+impl State {
+    /// Whether it is one who waits, and whose OS thread has ended without it.
+    fn is_of_the_dead(&self) -> bool {
+        matches!(self, State::Waiting(Notice::Wake(waker)) if waker.is_dead())
+    }
 }
 
 impl<P> WaitList<P> {
@@ -232,10 +267,40 @@ impl<P> WaitList<P> {
     #[inline]
     fn pass_over_the_dead(&mut self) {
         while let Some(Node { state, .. }) = self.nodes.get(self.first as usize)
-            && matches!(state, State::Waiting(Notice::Wake(waker)) if waker.is_dead())
+            && state.is_of_the_dead()
         {
             drop(self.take(Key(self.first)));
         }
+    }
+
+    /// Whether anybody has been granted something and not taken it yet.
+    #[inline]
+    pub(crate) fn is_any_granted(&self) -> bool {
+        self.used > self.waiting
+    }
+
+    /// Takes out all whose OS thread has ended without them, be they granted or not.
+    #[cold]
+    pub(crate) fn bury(&mut self) -> Buried<P> {
+        let mut buried = Buried {
+            granted: Vec::new(),
+            ungranted: false,
+        };
+        for index in 0..self.nodes.len() {
+            // The last to be taken out takes the slab along.
+            let dead = self.nodes.get(index).is_some_and(|node| match node.state {
+                State::Granted(grantee) => grantee.never_runs_again(),
+                _ => node.state.is_of_the_dead(),
+            });
+            if dead {
+                let left = self.remove(Key(index as u32));
+                match left.granted {
+                    true => buried.granted.push(left.payload),
+                    false => buried.ungranted = true,
+                }
+            }
+        }
+        buried
     }
 
     /// Grants all, and returns their notices in the order of their arrival.
@@ -250,13 +315,14 @@ impl<P> WaitList<P> {
     #[inline]
     fn grant(&mut self, index: u32) -> Notice {
         self.unlink(index);
-        let granted = State::Granted { woken: false };
+        let granted = State::Granted(Grantee::Watcher);
         let before = std::mem::replace(&mut self.node_mut(index).state, granted);
         let State::Waiting(notice) = before else {
             unreachable!("only those who wait are in the chain");
         };
-        if matches!(notice, Notice::Wake(_)) {
-            self.node_mut(index).state = State::Granted { woken: true };
+        if let Notice::Wake(waker) = &notice {
+            let grantee = waker.hub().map_or(Grantee::Thread, Grantee::Greenlet);
+            self.node_mut(index).state = State::Granted(grantee);
             self.woken += 1;
         }
         notice
@@ -264,7 +330,7 @@ impl<P> WaitList<P> {
 
     #[inline]
     pub(crate) fn is_granted(&self, key: &Key) -> bool {
-        matches!(self.nodes[key.0 as usize].state, State::Granted { .. })
+        matches!(self.nodes[key.0 as usize].state, State::Granted(_))
     }
 
     /// Takes a waiter out, wherever it stands.
@@ -285,8 +351,8 @@ impl<P> WaitList<P> {
                 untold = Some(notice);
                 false
             }
-            State::Granted { woken } => {
-                self.woken -= u32::from(woken);
+            State::Granted(grantee) => {
+                self.woken -= u32::from(grantee.is_woken());
                 true
             }
             State::Free => unreachable!("a key is good for one removal"),

@@ -8,8 +8,8 @@ use super::brief::Held;
 use super::order::Order;
 use super::store::{Patience, Refusal, State, Store};
 use crate::cancel;
-use crate::hub::{Help, Why};
-use crate::sync::waitlist::{Key, WaitList};
+use crate::hub::{Help, Why, ended};
+use crate::sync::waitlist::{Buried, Key, WaitList};
 
 /// What somebody waits for.
 #[derive(Clone, Copy)]
@@ -23,6 +23,14 @@ impl Line {
         match self {
             Line::Getters => &mut state.lists.getters,
             Line::Putters => &mut state.lists.putters,
+        }
+    }
+
+    /// Takes back what somebody in this line was promised.
+    fn take_back<O: Order>(self, state: &mut State<O>) {
+        match self {
+            Line::Getters => state.give_promise_back(),
+            Line::Putters => state.allotted -= 1,
         }
     }
 
@@ -53,11 +61,14 @@ impl<O: Order> Store<O> {
         let deadline = patience.deadline();
         let is_late = || deadline.is_some_and(|deadline| deadline <= cancel::now());
         let mut late = is_late();
+        let mut woken = false;
         loop {
             // What comes between the lock and this park wakes it at once.
             if !late {
-                cancel::park_on(line.why(), deadline);
-                late = is_late();
+                if !(ended::is_any() && self.take_over(line, woken)) {
+                    cancel::park_on(line.why(), deadline);
+                }
+                (late, woken) = (is_late(), true);
             }
             let mut state = self.lock();
             let list = line.of(&mut state);
@@ -70,6 +81,37 @@ impl<O: Order> Store<O> {
                 };
             }
         }
+    }
+
+    /// For who does not wait: what those were promised who never run again is free first.
+    #[inline]
+    pub(super) fn without_the_dead<'a>(
+        &'a self,
+        state: Held<'a, State<O>>,
+        line: Line,
+        patience: Patience,
+    ) -> Held<'a, State<O>> {
+        if patience != Patience::None || !ended::is_any() {
+            return state;
+        }
+        drop(state);
+        self.take_over(line, false);
+        self.lock()
+    }
+
+    /// As `waiting::take_over`.
+    #[cold]
+    fn take_over(&self, line: Line, woken: bool) -> bool {
+        let mut state = self.lock();
+        let list = line.of(&mut state);
+        if !woken && !list.is_any_granted() {
+            return false;
+        }
+        let Buried { granted, ungranted } = list.bury();
+        let promised = granted.iter().filter(|promised| **promised);
+        promised.for_each(|_| line.take_back(&mut state));
+        self.settle(state);
+        ungranted || !granted.is_empty()
     }
 }
 
@@ -86,10 +128,7 @@ impl<O: Order> Drop for Place<'_, O> {
         let mut state = self.store.lock();
         let left = self.line.of(&mut state).remove(key);
         if left.granted && left.payload {
-            match self.line {
-                Line::Getters => state.give_promise_back(),
-                Line::Putters => state.allotted -= 1,
-            }
+            self.line.take_back(&mut state);
             self.store.settle(state);
         }
     }

@@ -326,10 +326,16 @@ impl<O: Order> Store<O> {
     #[inline(never)]
     fn put_slowly(
         &self,
-        mut state: Held<'_, State<O>>,
+        state: Held<'_, State<O>>,
         item: O::Item,
         patience: Patience,
     ) -> Result<(), (Refusal, O::Item)> {
+        let mut state = self.without_the_dead(state, Line::Putters, patience);
+        if state.room() > 0 && !state.closed {
+            state.push(item);
+            self.settle_put(state);
+            return Ok(());
+        }
         if state.closed {
             return Err((Refusal::Closed, item));
         }
@@ -371,6 +377,7 @@ impl<O: Order> Store<O> {
         state: Held<'a, State<O>>,
         patience: Patience,
     ) -> Result<O::Item, Refusal> {
+        let state = self.without_the_dead(state, Line::Getters, patience);
         let mut state = self.promise(state, patience)?;
         if O::COMPARES || state.hand.is_some() || state.drained {
             drop(state);
@@ -388,7 +395,8 @@ impl<O: Order> Store<O> {
         patience: Patience,
         look: impl FnOnce(&O::Item) -> R,
     ) -> Result<R, Refusal> {
-        drop(self.promise(self.lock(), patience)?);
+        let state = self.without_the_dead(self.lock(), Line::Getters, patience);
+        drop(self.promise(state, patience)?);
         let mut hand = Promise(self).take_order(patience)?;
         hand.order.front().map(look).ok_or(Refusal::Closed)
     }
