@@ -30,7 +30,6 @@ mod registrations;
 mod simulated;
 mod source;
 mod stdin;
-mod turnstile;
 mod wait;
 mod watch;
 
