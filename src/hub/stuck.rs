@@ -139,10 +139,12 @@ impl Help {
         Help::counted_by(|hub| &hub.perhaps_helped)
     }
 
-    /// If `task` belongs to another hub.
+    /// If `task` belongs to another hub, and not to one that stands still meanwhile.
     pub(crate) fn expect_from(task: &Task) -> Option<Help> {
-        let foreign = with_hub(|hub| hub.is_some_and(|hub| !hub.owns(task)));
-        foreign.then(Help::expect)
+        let elsewhere = with_hub(|hub| {
+            hub.is_some_and(|hub| !hub.owns(task) && !hub.shared.holds_up(&task.hub))
+        });
+        elsewhere.then(Help::expect)
     }
 }
 
