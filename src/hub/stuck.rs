@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::task::{State, Task, Why};
-use super::{Hub, ended, with_hub};
+use super::{Hub, ended, helpers, with_hub};
 use crate::sys;
 
 /// For how long other OS threads are believed in once they were seen. To look costs several
@@ -40,24 +40,31 @@ impl Hub {
         alone && waiting == 0 && !self.shared.has_mail()
     }
 
-    /// Is there no other OS thread in this process? If there was one not long ago, it is taken
-    /// to be there still, and [`Hub::doubts_company_in`] says when to look again.
+    /// Is there no other OS thread in this process, but for idle helpers? If there was one not long
+    /// ago, it is taken to be there still, and [`Hub::doubts_company_in`] says when to look again.
     fn is_only_thread(&self) -> bool {
         if self.doubts_company_in().is_some() {
             return false;
         }
-        let alone = sys::fd::threads_of_process() == Some(1);
+        let before = helpers::count();
+        let threads = sys::fd::threads_of_process().unwrap_or(usize::MAX);
+        // They come and go meanwhile: to count too few of them errs on the side of waiting.
+        let helpers = before.min(helpers::count());
+        let alone = threads <= 1 + helpers.idle;
         if !alone {
             self.company_seen_at.set(self.now());
+            self.company_helps.set(threads <= 1 + helpers.threads);
         }
         alone
     }
 
     /// How much longer the present turn believes what an earlier one saw; `None` when this one
-    /// has looked for itself, or need not know.
+    /// has looked for itself, or need not know. Helpers that work now will soon be idle, so that
+    /// to see them is no reason to sleep for ever.
     pub(super) fn doubts_company_in(&self) -> Option<u64> {
         let since = self.now().saturating_sub(self.company_seen_at.get());
-        (0 < since && since < COMPANY_BELIEVED_NS).then(|| COMPANY_BELIEVED_NS - since)
+        let believed = since < COMPANY_BELIEVED_NS && (0 < since || self.company_helps.get());
+        believed.then(|| COMPANY_BELIEVED_NS - since)
     }
 
     /// Every parked greenlet: what it waits for, for how long, and where it was spawned.
@@ -67,6 +74,12 @@ impl Hub {
         let _ = writeln!(report, "  the root waits for {}", root.local().why.get());
         report.push_str(&self.dump());
         report.push_str("nothing else is left that could wake any of them");
+        if self.shared.is_inner() {
+            report.push_str(
+                "\nthe hub outside of this `run` stands still until `run` returns: \
+                 what its greenlets are to do can be waited for only after that",
+            );
+        }
         report
     }
 

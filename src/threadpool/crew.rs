@@ -20,12 +20,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::backlog::{Backlog, Given};
 use super::job::Run;
 use super::latch::Latch;
 use crate::cancel;
 use crate::greenlet::JoinError;
 use crate::hub::waker::Waker;
-use crate::hub::{Help, Why};
+use crate::hub::{Help, Why, helpers};
 use crate::sys::lock::natively;
 use crate::sys::panics;
 
@@ -54,7 +55,7 @@ pub(super) struct Crew {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Arc<dyn Run>>,
+    jobs: Backlog,
     /// Who waits to put a job into the queue, first come first.
     line: VecDeque<Arc<Waker>>,
     /// Who waits until all jobs are done.
@@ -141,14 +142,14 @@ impl Crew {
         state.pass_over_the_dead();
         let room = state.line.is_empty() && state.has_room(&self.terms);
         if room {
-            state.jobs.push_back(Arc::clone(job));
+            state.jobs.push(Arc::clone(job));
         }
         room
     }
 
     fn push_in_turn(&self, job: Arc<dyn Run>) {
         if self.is_mine() {
-            return self.lock().jobs.push_back(job);
+            return self.lock().jobs.push(job);
         }
         let place = Place::join_line(self);
         let _help = Help::expect();
@@ -156,7 +157,7 @@ impl Crew {
             let mut state = self.lock();
             state.pass_over_the_dead();
             if place.is_first(&state) && state.has_room(&self.terms) {
-                state.jobs.push_back(job);
+                state.jobs.push(job);
                 return;
             }
             drop(state);
@@ -189,8 +190,12 @@ impl Crew {
         if let Some(size) = self.terms.stack_size {
             builder = builder.stack_size(size);
         }
-        let crew = Arc::clone(self);
-        natively(|| builder.spawn(move || crew.work_off())).map(drop)
+        let (crew, helper) = (Arc::clone(self), helpers::Thread::new());
+        let work = move || {
+            crew.work_off();
+            drop(helper);
+        };
+        natively(|| builder.spawn(work)).map(drop)
     }
 
     /// A thread could not be had. If there are others, they will come to the jobs; if there is
@@ -202,9 +207,9 @@ impl Crew {
         if state.threads > 0 {
             return log::debug!("greenroom: a thread pool could not grow: {error}");
         }
-        let stranded = mem::take(&mut state.jobs);
+        let stranded = state.jobs.clear();
         drop(state);
-        for job in stranded {
+        for Given { job, .. } in stranded {
             let why = format!("no thread for the job: {error}");
             job.fail(JoinError::not_started(io::Error::new(error.kind(), why)));
         }
@@ -215,7 +220,7 @@ impl Crew {
     fn work_off(self: Arc<Crew>) {
         CREW.set(Arc::as_ptr(&self));
         self.lock().starting -= 1;
-        while let Some(job) = self.next_job() {
+        while let Some(Given { job, work }) = self.next_job() {
             // The job catches its own panics. Its result may be nobody's any more, and is then
             // dropped here: nothing of that may unwind, or the worker would be counted for ever.
             let ended = panic::catch_unwind(AssertUnwindSafe(|| {
@@ -228,6 +233,7 @@ impl Crew {
                 });
                 mem::forget(payload);
             }
+            drop(work);
             let mut state = self.lock();
             state.running -= 1;
             self.tell_from(state);
@@ -235,11 +241,11 @@ impl Crew {
     }
 
     /// The next job; `None` when the thread is to end, and is no longer counted.
-    fn next_job(&self) -> Option<Arc<dyn Run>> {
+    fn next_job(&self) -> Option<Given> {
         let mut state = self.lock();
         loop {
             if state.threads <= state.size
-                && let Some(job) = state.jobs.pop_front()
+                && let Some(job) = state.jobs.pop()
             {
                 state.running += 1;
                 return Some(job);
@@ -248,10 +254,12 @@ impl Crew {
                 break;
             }
             state.idle += 1;
+            let idle = helpers::Idle::new();
             let (woken, waited) = self
                 .work
                 .wait_timeout(state, self.terms.idle_max)
                 .unwrap_or_else(PoisonError::into_inner);
+            drop(idle);
             state = woken;
             state.idle -= 1;
             if waited.timed_out() && state.jobs.is_empty() {
@@ -280,22 +288,20 @@ impl Crew {
     }
 
     /// Takes a job out of the queue: false when a worker has it already.
-    pub(super) fn withdraw(&self, job: &Arc<dyn Run>) -> bool {
-        let mut state = self.lock();
-        let mut queued = state.jobs.iter();
-        let at = queued.position(|other| Arc::as_ptr(other).addr() == Arc::as_ptr(job).addr());
-        let found = at.and_then(|at| state.jobs.remove(at)).is_some();
-        drop(state);
+    pub(super) fn withdraw(&self, job: &dyn Run) -> bool {
+        let withdrawn = self.lock().jobs.remove(job);
         self.tell();
-        found
+        withdrawn.is_some()
     }
 
     /// Takes all jobs back that no worker has begun with; their number.
     pub(super) fn clear(&self) -> usize {
-        let jobs = mem::take(&mut self.lock().jobs);
-        jobs.iter().for_each(|job| job.fail(JoinError::cancelled()));
+        let jobs = self.lock().jobs.clear();
+        let count = jobs.len();
+        jobs.into_iter()
+            .for_each(|Given { job, .. }| job.fail(JoinError::cancelled()));
         self.tell();
-        jobs.len()
+        count
     }
 
     pub(super) fn resize(self: &Arc<Crew>, size: usize) {

@@ -11,6 +11,7 @@
 use std::fmt;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ pub(super) trait Run: Send + Sync {
 
     /// Ends it without having run it.
     fn fail(&self, why: JoinError);
+
+    /// What the queue finds it by.
+    fn ticket(&self) -> &AtomicU64;
 }
 
 type Work<T> = Box<dyn FnOnce() -> T + Send>;
@@ -40,6 +44,7 @@ pub(super) struct Cell<T> {
     work: Mutex<Option<Work<T>>>,
     result: Mutex<Option<Result<T, JoinError>>>,
     latch: Arc<Latch>,
+    ticket: AtomicU64,
 }
 
 impl<T: Send> Run for Cell<T> {
@@ -54,6 +59,10 @@ impl<T: Send> Run for Cell<T> {
         self.conclude(Err(why));
         // After the end is told: it is code of others, and may panic.
         drop(work);
+    }
+
+    fn ticket(&self) -> &AtomicU64 {
+        &self.ticket
     }
 }
 
@@ -100,6 +109,7 @@ impl<T: Send + 'static> Job<T> {
             work: Mutex::new(Some(Box::new(work))),
             result: Mutex::new(None),
             latch: Arc::default(),
+            ticket: AtomicU64::new(0),
         };
         Job {
             cell: Arc::new(cell),
@@ -130,7 +140,7 @@ impl<T: Send + 'static> Job<T> {
         if !self.is_from_here() {
             return false;
         }
-        let withdrawn = self.crew.withdraw(&self.shared());
+        let withdrawn = self.crew.withdraw(&*self.cell);
         if withdrawn {
             self.cell.fail(JoinError::cancelled());
         }
@@ -140,7 +150,7 @@ impl<T: Send + 'static> Job<T> {
     /// A worker that waits for a job of its own pool does that job itself, if nobody has begun:
     /// so a pool of one thread can't lock itself up.
     fn lend_a_hand(&self) {
-        if self.crew.is_mine() && self.crew.withdraw(&self.shared()) {
+        if self.crew.is_mine() && self.crew.withdraw(&*self.cell) {
             self.cell.run();
         }
     }
