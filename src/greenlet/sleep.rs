@@ -172,8 +172,8 @@ fn park_to(deadline: Option<u64>) {
 /// left when `f` returns or panics are killed and waited for.
 ///
 /// The hub that the thread has otherwise stands still meanwhile: a wait in `f` for one of its
-/// greenlets would never end, and is told as one ("this operation would block forever"). A greenlet that withstands its
-/// kill for five seconds is leaked, with a line in the log.
+/// greenlets would never end, and is told as one ("this operation would block forever").
+/// A greenlet that withstands its kill for five seconds is leaked, with a line in the log.
 ///
 /// # Examples
 /// ```

@@ -13,12 +13,13 @@
 //! `taken >= size`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::greenlet::{GreenletId, GreenletRef};
 use crate::hub::{Hub, with_hub};
 use crate::sync::waiting::{self, Home};
 use crate::sync::waitlist::{Key, Notice, WaitList};
+use crate::sys::lock::lock;
 
 /// What the head of this file is about.
 pub(super) struct Crew {
@@ -64,7 +65,7 @@ impl Crew {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// A slot if there is one now.

@@ -13,10 +13,9 @@
 //! others wait hands the lock over to the first of them: it is never free meanwhile, so nobody
 //! who comes later gets it first.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::steps::{AtomicU8, Mutex, MutexGuard};
+use super::steps::{AtomicU8, Mutex, MutexGuard, lock};
 use super::waiting::{self, Home};
 use super::waitlist::{Notice, WaitList};
 
@@ -98,7 +97,7 @@ impl RawMutex {
     }
 
     fn waiters(&self) -> MutexGuard<'_, WaitList> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiters)
     }
 }
 

@@ -9,10 +9,9 @@
 //! starves the other. Who leaves the lock free admits the first of those who wait, and with a
 //! reader all readers right behind it. `WAITED` is set and cleared with the list locked.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::steps::{AtomicUsize, Mutex, MutexGuard};
+use super::steps::{AtomicUsize, Mutex, MutexGuard, lock};
 use super::waiting::{self, Home};
 use super::waitlist::{Notice, WaitList};
 
@@ -153,7 +152,7 @@ impl RawRwLock {
     }
 
     fn waiters(&self) -> MutexGuard<'_, WaitList<Access>> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiters)
     }
 }
 

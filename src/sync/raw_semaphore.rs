@@ -9,10 +9,9 @@
 //! is given is handed to the first who waits for one, and nobody who comes later gets it first.
 //! `WAITED` is set and cleared with the list locked.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::steps::{AtomicUsize, Mutex, MutexGuard};
+use super::steps::{AtomicUsize, Mutex, MutexGuard, lock};
 use super::waiting::{self, Home, Subscribed};
 use super::waitlist::{Notice, WaitList};
 use crate::greenlet::{Ready, Subscription};
@@ -181,7 +180,7 @@ impl RawSemaphore {
     }
 
     fn waiters(&self) -> MutexGuard<'_, WaitList<Want>> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiters)
     }
 }
 

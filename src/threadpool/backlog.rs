@@ -121,7 +121,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_does_what_a_plain_queue_would_do(steps in prop::collection::vec(0..200usize, 1..400)) {
+        fn it_is_a_queue(steps in prop::collection::vec(0..200usize, 1..400)) {
             let mut backlog = Backlog::default();
             let mut plain: VecDeque<Arc<Nothing>> = VecDeque::new();
             for step in steps {

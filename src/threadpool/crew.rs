@@ -27,6 +27,7 @@ use crate::cancel;
 use crate::greenlet::JoinError;
 use crate::hub::waker::Waker;
 use crate::hub::{Help, Why, helpers};
+use crate::sys::lock::lock;
 use crate::sys::lock::natively;
 use crate::sys::panics;
 
@@ -356,7 +357,7 @@ impl Crew {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -12,7 +12,7 @@ use std::fmt;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::crew::Crew;
@@ -21,6 +21,7 @@ use crate::cancel;
 use crate::greenlet::sealed::{Subscribe, Subscription};
 use crate::greenlet::{JoinError, Ready, Waitable};
 use crate::sys::fork;
+use crate::sys::lock::lock;
 
 /// What dumps say of who waits for a job.
 const WHY: &str = "a job of a thread pool";
@@ -68,11 +69,7 @@ impl<T: Send> Run for Cell<T> {
 
 impl<T> Cell<T> {
     fn conclude(&self, result: Result<T, JoinError>) {
-        let former = self
-            .result
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .replace(result);
+        let former = lock(&self.result).replace(result);
         debug_assert!(former.is_none(), "a job ends once");
         self.latch.open();
     }
@@ -80,7 +77,7 @@ impl<T> Cell<T> {
 
 /// The guard is gone before what was taken is looked at.
 fn take<V>(place: &Mutex<Option<V>>) -> Option<V> {
-    place.lock().unwrap_or_else(PoisonError::into_inner).take()
+    lock(place).take()
 }
 
 /// A job that a [`ThreadPool`](super::ThreadPool) has taken, and the right to its result.

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::cancel;
 use crate::greenlet::Ready;
 use crate::greenlet::sealed::Subscription;
 use crate::hub::waker::Waker;
 use crate::hub::{Help, Why};
+use crate::sys::lock::lock;
 
 /// See the head of this file. Waited for by greenlets of any hub, and by plain threads.
 #[derive(Default)]
@@ -111,7 +112,7 @@ impl Latch {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
