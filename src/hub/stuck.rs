@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::task::{State, Task, Why};
+use super::task::{Known, State, Task, Why};
 use super::{Hub, ended, helpers, with_hub};
 use crate::sys;
 
@@ -100,19 +100,19 @@ impl Hub {
     }
 
     fn describe(&self, task: &Task) -> String {
-        let local = task.local();
+        let (local, known) = (task.local(), Known(task));
         let age = Duration::from_nanos(self.fresh_now().saturating_sub(local.since.get()));
         let place = task.spawned_at;
         match local.state.get() {
             State::Parked if local.why.get() == Why::Start => {
-                format!("{task}: not started yet; spawned at {place}")
+                format!("{known}: not started yet; spawned at {place}")
             }
             State::Parked => {
                 let why = local.why.get();
-                format!("{task}: waits for {why}, for {age:.3?} now; spawned at {place}")
+                format!("{known}: waits for {why}, for {age:.3?} now; spawned at {place}")
             }
-            State::Running => format!("{task}: runs; spawned at {place}"),
-            _ => format!("{task}: is runnable; spawned at {place}"),
+            State::Running => format!("{known}: runs; spawned at {place}"),
+            _ => format!("{known}: is runnable; spawned at {place}"),
         }
     }
 }
