@@ -123,35 +123,34 @@ impl Crew {
     /// Queues a job, parking while there is no room. A worker finds room always: held up by its
     /// own pool it might wait for itself.
     pub(super) fn submit(self: &Arc<Crew>, job: Arc<dyn Run>) {
-        if self.is_mine() || !self.push_if_room(&job) {
-            self.push_in_turn(job);
-        }
-        self.hire();
+        let pushed = if self.is_mine() {
+            let mut state = self.lock();
+            state.jobs.push(job);
+            state
+        } else {
+            self.push_if_room(&job)
+                .unwrap_or_else(|| self.push_in_turn(job))
+        };
+        self.hire(pushed);
     }
 
     /// As [`submit`](Crew::submit), without waiting: false when there is no room.
     pub(super) fn try_submit(self: &Arc<Crew>, job: &Arc<dyn Run>) -> bool {
         let pushed = self.push_if_room(job);
-        if pushed {
-            self.hire();
-        }
-        pushed
+        pushed.map(|pushed| self.hire(pushed)).is_some()
     }
 
-    fn push_if_room(&self, job: &Arc<dyn Run>) -> bool {
+    fn push_if_room(&self, job: &Arc<dyn Run>) -> Option<MutexGuard<'_, State>> {
         let mut state = self.lock();
         state.pass_over_the_dead();
         let room = state.line.is_empty() && state.has_room(&self.terms);
-        if room {
+        room.then(|| {
             state.jobs.push(Arc::clone(job));
-        }
-        room
+            state
+        })
     }
 
-    fn push_in_turn(&self, job: Arc<dyn Run>) {
-        if self.is_mine() {
-            return self.lock().jobs.push(job);
-        }
+    fn push_in_turn(&self, job: Arc<dyn Run>) -> MutexGuard<'_, State> {
         let place = Place::join_line(self);
         let _help = Help::expect();
         loop {
@@ -159,7 +158,10 @@ impl Crew {
             state.pass_over_the_dead();
             if place.is_first(&state) && state.has_room(&self.terms) {
                 state.jobs.push(job);
-                return;
+                drop(state);
+                // Which takes the lock to leave the line.
+                drop(place);
+                return self.lock();
             }
             drop(state);
             cancel::park_on(Why::Helper("room in a thread pool"), None);
@@ -167,21 +169,24 @@ impl Crew {
     }
 
     /// Has the queued jobs worked off: by who is idle, and as many more as are needed and allowed.
-    fn hire(self: &Arc<Crew>) {
+    fn hire<'a>(self: &'a Arc<Crew>, mut state: MutexGuard<'a, State>) {
         loop {
-            let mut state = self.lock();
-            if state.idle > 0 && !state.jobs.is_empty() {
+            let wakes = state.idle > 0 && !state.jobs.is_empty();
+            let more = usize::from(state.is_short_of_threads());
+            state.threads += more;
+            state.starting += more;
+            drop(state);
+            if wakes {
+                // Who is woken needs the lock, and so would find it taken a moment earlier.
                 self.work.notify_one();
             }
-            if !state.is_short_of_threads() {
+            if more == 0 {
                 return;
             }
-            state.threads += 1;
-            state.starting += 1;
-            drop(state);
             if let Err(error) = self.hire_one() {
                 return self.go_short(&error);
             }
+            state = self.lock();
         }
     }
 
@@ -220,8 +225,9 @@ impl Crew {
     /// What a worker does all its life.
     fn work_off(self: Arc<Crew>) {
         CREW.set(Arc::as_ptr(&self));
-        self.lock().starting -= 1;
-        while let Some(Given { job, work }) = self.next_job() {
+        let mut state = self.lock();
+        state.starting -= 1;
+        while let Some(Given { job, work }) = self.next_job(state) {
             // The job catches its own panics. Its result may be nobody's any more, and is then
             // dropped here: nothing of that may unwind, or the worker would be counted for ever.
             let ended = panic::catch_unwind(AssertUnwindSafe(|| {
@@ -235,15 +241,14 @@ impl Crew {
                 mem::forget(payload);
             }
             drop(work);
-            let mut state = self.lock();
+            state = self.lock();
             state.running -= 1;
-            self.tell_from(state);
+            state = self.tell_from(state);
         }
     }
 
     /// The next job; `None` when the thread is to end, and is no longer counted.
-    fn next_job(&self) -> Option<Given> {
-        let mut state = self.lock();
+    fn next_job(&self, mut state: MutexGuard<'_, State>) -> Option<Given> {
         loop {
             if state.threads <= state.size
                 && let Some(job) = state.jobs.pop()
@@ -273,19 +278,23 @@ impl Crew {
 
     /// Tells those whom the present state concerns: there is room, or nothing is left to do.
     fn tell(&self) {
-        self.tell_from(self.lock());
+        drop(self.tell_from(self.lock()));
     }
 
-    fn tell_from(&self, mut state: MutexGuard<'_, State>) {
+    fn tell_from<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         state.pass_over_the_dead();
         let room = state.has_room(&self.terms);
         let first = state.line.front().filter(|_| room).cloned();
-        let done = state.unfinished() == 0;
+        let done = state.unfinished() == 0 && !state.outwaiters.is_empty();
+        if first.is_none() && !done {
+            return state;
+        }
         let outwaiters = done.then(|| mem::take(&mut state.outwaiters));
         drop(state);
         first.inspect(|first| first.wake());
         let outwaiters = outwaiters.into_iter().flatten();
         outwaiters.for_each(|latch| latch.open());
+        self.lock()
     }
 
     /// Takes a job out of the queue: false when a worker has it already.
@@ -306,9 +315,10 @@ impl Crew {
     }
 
     pub(super) fn resize(self: &Arc<Crew>, size: usize) {
-        self.lock().size = size;
+        let mut state = self.lock();
+        state.size = size;
         self.work.notify_all();
-        self.hire();
+        self.hire(state);
         self.tell();
     }
 

@@ -44,7 +44,7 @@ type Work<T> = Box<dyn FnOnce() -> T + Send>;
 pub(super) struct Cell<T> {
     work: Mutex<Option<Work<T>>>,
     result: Mutex<Option<Result<T, JoinError>>>,
-    latch: Arc<Latch>,
+    latch: Latch,
     ticket: AtomicU64,
 }
 
@@ -105,7 +105,7 @@ impl<T: Send + 'static> Job<T> {
         let cell = Cell {
             work: Mutex::new(Some(Box::new(work))),
             result: Mutex::new(None),
-            latch: Arc::default(),
+            latch: Latch::default(),
             ticket: AtomicU64::new(0),
         };
         Job {
@@ -247,7 +247,7 @@ impl<T> Job<T> {
 }
 
 impl<T> Subscribe for Job<T> {
-    fn subscribe(&self, ready: Ready) -> Option<Box<dyn Subscription>> {
+    fn subscribe(&self, ready: Ready) -> Option<Box<dyn Subscription + '_>> {
         if self.is_from_here() {
             return self.cell.latch.subscribe(ready);
         }
