@@ -25,6 +25,7 @@
 //! # Ok::<(), io::Error>(())
 //! ```
 
+mod by_reference;
 mod pipe;
 mod registrations;
 mod simulated;
@@ -33,6 +34,7 @@ mod stdin;
 mod wait;
 mod watch;
 
+pub(crate) use by_reference::{read_by_reference, write_by_reference};
 pub use pipe::{PipeReader, PipeWriter, pipe};
 pub(crate) use simulated::sit_out;
 pub(crate) use source::Source;
