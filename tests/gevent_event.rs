@@ -339,6 +339,47 @@ fn a_wait_for_an_event_that_nobody_can_set_is_a_panic_that_lists_all() {
     });
 }
 
+/// Threads of a pool that wait for work are nobody who could set it.
+#[test]
+fn a_wait_for_an_event_that_nobody_can_set_is_found_out_after_a_pool_was_used() {
+    if !is_alone() {
+        passes_alone("a_wait_for_an_event_that_nobody_can_set_is_found_out_after_a_pool_was_used");
+        return;
+    }
+    on_the_only_thread(|| {
+        spawn(|| ()).join().unwrap();
+        let jobs: Vec<_> = (0..4)
+            .map(|n| greenroom::threadpool::spawn(move || n))
+            .collect();
+        let sum: i32 = jobs.into_iter().map(|job| job.join().unwrap()).sum();
+        assert_eq!(sum, 6);
+        let event = event();
+        let stuck = panic::catch_unwind(AssertUnwindSafe(|| event.wait()));
+        let message = *stuck.unwrap_err().downcast::<String>().unwrap();
+        assert!(message.contains("would block forever"), "{message}");
+
+        // One that works is somebody.
+        let theirs = Arc::clone(&event);
+        drop(greenroom::threadpool::spawn(move || {
+            thread::sleep(ms(120));
+            theirs.set();
+        }));
+        event.wait();
+        // As in a child of a fork, which has none of the workers of its parent.
+        on_the_only_thread(|| {
+            event.clear();
+            spawn(|| ()).join().unwrap();
+            let theirs = Arc::clone(&event);
+            let other = thread::spawn(move || {
+                thread::sleep(ms(120));
+                theirs.set();
+            });
+            event.wait();
+            other.join().unwrap();
+        });
+    });
+}
+
 // 36, its other side: another thread could set it, so the hub goes on waiting
 #[test]
 fn a_wait_for_an_event_that_another_thread_sets_is_no_deadlock() {

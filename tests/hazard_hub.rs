@@ -417,6 +417,36 @@ fn a_join_of_another_hubs_greenlet_and_a_lookup_are_no_waits_for_ever() {
     });
 }
 
+#[test]
+fn a_join_of_what_stands_still_outside_of_a_run_is_a_wait_for_ever() {
+    let _bound = bounded();
+    let outside = spawn(|| sleep(ms(1)));
+    let (who, outside) = (outside.id(), RefCell::new(Some(outside)));
+    greenroom::run(|| {
+        let text = message_of(|| drop(outside.take().unwrap().join()));
+        let waits = format!("the root waits for greenlet #{who} to finish");
+        assert!(text.contains("would block forever"), "{text}");
+        assert!(text.contains(&waits), "{text}");
+        assert!(
+            text.contains("outside of this `run` stands still"),
+            "{text}"
+        );
+        // What ends by itself is no wait for ever.
+        let other = std::thread::spawn(|| spawn(|| 7).join().unwrap());
+        assert_eq!(other.join().unwrap(), 7);
+    });
+    let outside = spawn(|| sleep(ms(1)));
+    let outside = greenroom::run(move || outside.join_timeout(ms(20)).unwrap_err());
+    outside.join().unwrap();
+    let outside = spawn(|| sleep(ms(1)));
+    let text = greenroom::run(move || {
+        // In a greenlet, and among others.
+        let inner = spawn(move || greenroom::iwait([&outside]).next().is_some());
+        message_of(|| drop(inner.join()))
+    });
+    assert!(text.contains("would block forever"), "{text}");
+}
+
 // The last word of a thread that lets go of its handle at once must still be heard.
 #[test]
 fn an_unpark_and_the_end_of_its_handle_are_not_taken_for_a_wait_for_ever() {

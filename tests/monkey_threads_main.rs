@@ -84,4 +84,5 @@ fn main() {
     let (output, text) = run("overflow");
     assert_eq!(output.status.signal(), Some(SIGABRT), "{text}");
     assert!(text.contains("overflow"), "{text}");
+    assert!(text.contains("thread 'digger' has overflowed"), "{text}");
 }

@@ -7,9 +7,10 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, DirEntryExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::{FileType, Metadata, job};
+use crate::sys::lock::lock;
 
 /// Entries that one job reads, if there are as many.
 const BATCH: usize = 128;
@@ -87,7 +88,7 @@ impl Iterator for ReadDir {
         }
         let shared = Arc::clone(&self.shared);
         let next = job(move || {
-            let mut reading = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut reading = lock(&shared);
             if reading.found.is_empty() {
                 reading.read_on();
             }
@@ -96,7 +97,7 @@ impl Iterator for ReadDir {
         if let Err(error) = next {
             return Some(Err(error));
         }
-        let mut reading = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reading = lock(&self.shared);
         reading.found.pop_front()
     }
 }

@@ -25,7 +25,7 @@ use std::time::SystemTime;
 
 use super::{FileType, Metadata, OpenOptions, Permissions, job};
 use crate::hub::{Hub, with_hub};
-use crate::io::Source;
+use crate::io::{Source, write_by_reference};
 use crate::poller::Interest;
 use crate::sys;
 use crate::sys::fd_traits::fd_traits;
@@ -462,19 +462,7 @@ impl Read for File {
     }
 }
 
-impl Write for File {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&*self).write(bytes)
-    }
-
-    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&*self).write_vectored(buffers)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+write_by_reference!(File);
 
 impl Seek for File {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use super::{Greenlet, JoinError};
 use crate::hub::Exit;
+use crate::sys::lock::lock;
 
 /// The end of a [`Greenlet`], to be awaited; made by its `into_future`, and so by `.await`.
 ///
@@ -36,7 +37,7 @@ struct Slot(Mutex<Option<Waker>>);
 
 impl Slot {
     fn replace(&self, waker: Option<Waker>) -> Option<Waker> {
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = lock(&self.0);
         std::mem::replace(&mut *place, waker)
     }
 }

@@ -171,8 +171,9 @@ fn park_to(deadline: Option<u64>) {
 /// Runs `f` as the root of a hub of its own, and takes that down tidily: greenlets that are
 /// left when `f` returns or panics are killed and waited for.
 ///
-/// The hub that the thread has otherwise stands still meanwhile. A greenlet that withstands its
-/// kill for five seconds is leaked, with a line in the log.
+/// The hub that the thread has otherwise stands still meanwhile: a wait in `f` for one of its
+/// greenlets would never end, and is told as one ("this operation would block forever").
+/// A greenlet that withstands its kill for five seconds is leaked, with a line in the log.
 ///
 /// # Examples
 /// ```

@@ -20,7 +20,7 @@ use std::ptr;
 use std::rc::Rc;
 
 use super::sim::World;
-use super::{Exit, Hub, Task};
+use super::{Exit, Hub, Task, ended};
 use crate::sys;
 
 thread_local! {
@@ -49,6 +49,7 @@ fn retire(hub: Rc<Hub>) {
     } else {
         log::info!("greenroom: an OS thread ends; its {left} parked greenlets are leaked");
         hub.each_task(|task| abandon(task));
+        ended::tell(&hub.shared);
         std::mem::forget(hub);
     }
 }

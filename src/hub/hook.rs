@@ -5,6 +5,7 @@ use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use super::task::Known;
 use super::with_hub;
 use crate::stack::overflow;
 use crate::sys::panics;
@@ -36,11 +37,8 @@ fn announce() {
         };
         let task = task.get();
         // A closed stderr is no reason to panic within a panic.
-        let _ = writeln!(
-            std::io::stderr(),
-            "\n{task}, spawned at {}:",
-            task.spawned_at
-        );
+        let (known, place) = (Known(task), task.spawned_at);
+        let _ = writeln!(std::io::stderr(), "\n{known}, spawned at {place}:");
     });
 }
 
@@ -48,7 +46,7 @@ fn announce() {
 fn describe_running(out: &mut dyn std::fmt::Write) {
     with_hub(|hub| {
         let _ = match hub.and_then(|hub| hub.running()) {
-            Some(task) => write!(out, "{}", task.get()),
+            Some(task) => write!(out, "{}", Known(task.get())),
             None => write!(out, "a greenlet"),
         };
     });

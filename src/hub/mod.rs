@@ -61,8 +61,10 @@ mod background;
 mod cell;
 #[allow(unsafe_code, reason = "the thread-local pointer to the hub")]
 mod current;
+pub(crate) mod ended;
 mod events;
 mod handle;
+pub(crate) mod helpers;
 mod hook;
 pub(crate) mod nested;
 pub(crate) mod pulse;
@@ -138,6 +140,8 @@ pub(crate) struct Hub {
     background: Rc<Cell<usize>>,
     /// When this hub last saw that there are other OS threads.
     company_seen_at: Cell<u64>,
+    /// Whether all of these were helpers.
+    company_helps: Cell<bool>,
     /// Who waits for the end of all others.
     outwaiters: RefCell<Vec<TaskPtr>>,
     /// Set when nothing can wake the root any more: what it is to panic with.
@@ -185,6 +189,7 @@ impl Hub {
             perhaps_helped: Rc::default(),
             background: Rc::default(),
             company_seen_at: Cell::new(0),
+            company_helps: Cell::new(false),
             outwaiters: RefCell::default(),
             stuck: RefCell::default(),
             root_unwinds: Cell::new(false),

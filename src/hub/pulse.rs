@@ -10,13 +10,14 @@
 //! to its events is all that it costs.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use super::cell::TaskRef;
 use super::remote::{Message, Shared};
 use super::task::TaskPtr;
 use super::with_hub;
 use crate::sys::fork;
+use crate::sys::lock::lock;
 
 /// Hubs that have been made, in this order; those that are gone are taken out now and then.
 static HUBS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
@@ -53,7 +54,7 @@ impl Pulse {
 
     /// So many greenlets does the hub have by now.
     pub(super) fn count_greenlets(&self, greenlets: usize) {
-        let mut place = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = lock(&self.runner);
         if let Some(runner) = &mut *place {
             runner.greenlets = greenlets;
         }
@@ -65,7 +66,7 @@ impl Pulse {
     }
 
     fn replace(&self, runner: Option<Runner>) {
-        let mut place = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = lock(&self.runner);
         let former = std::mem::replace(&mut *place, runner);
         drop(place);
         drop(former);
@@ -74,7 +75,7 @@ impl Pulse {
 
     /// The number of the present beat, and who has run since.
     pub(crate) fn feel(&self) -> (u64, Option<Runner>) {
-        let place = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = lock(&self.runner);
         (self.count.load(Ordering::Relaxed), place.clone())
     }
 }
@@ -88,7 +89,7 @@ impl Shared {
 
 /// Puts a new hub on the list.
 pub(super) fn enlist(hub: &Arc<Shared>) {
-    let mut hubs = HUBS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut hubs = lock(&HUBS);
     if hubs.len() == hubs.capacity() {
         hubs.retain(|hub| hub.strong_count() > 0);
     }
@@ -97,7 +98,7 @@ pub(super) fn enlist(hub: &Arc<Shared>) {
 
 /// The hubs of this process that are not closed, in the order of their making.
 pub(crate) fn hubs() -> Vec<Arc<Shared>> {
-    let hubs = HUBS.lock().unwrap_or_else(PoisonError::into_inner);
+    let hubs = lock(&HUBS);
     let all = hubs.iter().filter_map(Weak::upgrade);
     all.filter(|hub| !hub.is_closed() && hub.forks == fork::generation())
         .collect()

@@ -19,9 +19,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use crossbeam_queue::SegQueue;
 use once_cell::sync::Lazy;
 
-use super::Hub;
 use super::cell::TaskRef;
 use super::pulse::Pulse;
+use super::{Hub, with_hub};
 use crate::poller::Key;
 use crate::sys::epoll::Epoll;
 use crate::sys::event_fd::EventFd;
@@ -53,6 +53,8 @@ struct Doors {
 /// See the head of this file.
 pub(crate) struct Shared {
     pub(crate) number: u64,
+    /// The hubs of the same OS thread that stand still as long as this one is there.
+    outer: Vec<u64>,
     inbox: SegQueue<Message>,
     asleep: AtomicBool,
     closed: AtomicBool,
@@ -70,8 +72,25 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// For a hub inside of that of the present thread, if it has one.
     pub(crate) fn new(bell: EventFd, epoll: Arc<Epoll>) -> Shared {
-        Shared::with_doors(Some(Doors { bell, epoll }))
+        let outer = with_hub(|hub| {
+            let shared = &hub?.shared;
+            Some([&shared.outer[..], &[shared.number]].concat())
+        });
+        Shared {
+            outer: outer.unwrap_or_default(),
+            ..Shared::with_doors(Some(Doors { bell, epoll }))
+        }
+    }
+
+    /// Whether `other` is a hub of the same OS thread, which stands still until this one ends.
+    pub(super) fn holds_up(&self, other: &Shared) -> bool {
+        self.outer.contains(&other.number)
+    }
+
+    pub(super) fn is_inner(&self) -> bool {
+        !self.outer.is_empty()
     }
 
     /// Home of the greenlets that could not be started for want of a hub.
@@ -87,6 +106,7 @@ impl Shared {
     fn with_doors(doors: Option<Doors>) -> Shared {
         Shared {
             number: HUBS.fetch_add(1, Ordering::Relaxed),
+            outer: Vec::new(),
             inbox: SegQueue::new(),
             asleep: AtomicBool::new(false),
             closed: AtomicBool::new(false),

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::task::{State, Task, Why};
-use super::{Hub, with_hub};
+use super::task::{Known, State, Task, Why};
+use super::{Hub, ended, helpers, with_hub};
 use crate::sys;
 
 /// For how long other OS threads are believed in once they were seen. To look costs several
@@ -40,24 +40,31 @@ impl Hub {
         alone && waiting == 0 && !self.shared.has_mail()
     }
 
-    /// Is there no other OS thread in this process? If there was one not long ago, it is taken
-    /// to be there still, and [`Hub::doubts_company_in`] says when to look again.
+    /// Is there no other OS thread in this process, but for idle helpers? If there was one not long
+    /// ago, it is taken to be there still, and [`Hub::doubts_company_in`] says when to look again.
     fn is_only_thread(&self) -> bool {
         if self.doubts_company_in().is_some() {
             return false;
         }
-        let alone = sys::fd::threads_of_process() == Some(1);
+        let before = helpers::count();
+        let threads = sys::fd::threads_of_process().unwrap_or(usize::MAX);
+        // They come and go meanwhile: to count too few of them errs on the side of waiting.
+        let helpers = before.min(helpers::count());
+        let alone = threads <= 1 + helpers.idle;
         if !alone {
             self.company_seen_at.set(self.now());
+            self.company_helps.set(threads <= 1 + helpers.threads);
         }
         alone
     }
 
     /// How much longer the present turn believes what an earlier one saw; `None` when this one
-    /// has looked for itself, or need not know.
+    /// has looked for itself, or need not know. Helpers that work now will soon be idle, so that
+    /// to see them is no reason to sleep for ever.
     pub(super) fn doubts_company_in(&self) -> Option<u64> {
         let since = self.now().saturating_sub(self.company_seen_at.get());
-        (0 < since && since < COMPANY_BELIEVED_NS).then(|| COMPANY_BELIEVED_NS - since)
+        let believed = since < COMPANY_BELIEVED_NS && (0 < since || self.company_helps.get());
+        believed.then(|| COMPANY_BELIEVED_NS - since)
     }
 
     /// Every parked greenlet: what it waits for, for how long, and where it was spawned.
@@ -67,6 +74,12 @@ impl Hub {
         let _ = writeln!(report, "  the root waits for {}", root.local().why.get());
         report.push_str(&self.dump());
         report.push_str("nothing else is left that could wake any of them");
+        if self.shared.is_inner() {
+            report.push_str(
+                "\nthe hub outside of this `run` stands still until `run` returns: \
+                 what its greenlets are to do can be waited for only after that",
+            );
+        }
         report
     }
 
@@ -87,19 +100,19 @@ impl Hub {
     }
 
     fn describe(&self, task: &Task) -> String {
-        let local = task.local();
+        let (local, known) = (task.local(), Known(task));
         let age = Duration::from_nanos(self.fresh_now().saturating_sub(local.since.get()));
         let place = task.spawned_at;
         match local.state.get() {
             State::Parked if local.why.get() == Why::Start => {
-                format!("{task}: not started yet; spawned at {place}")
+                format!("{known}: not started yet; spawned at {place}")
             }
             State::Parked => {
                 let why = local.why.get();
-                format!("{task}: waits for {why}, for {age:.3?} now; spawned at {place}")
+                format!("{known}: waits for {why}, for {age:.3?} now; spawned at {place}")
             }
-            State::Running => format!("{task}: runs; spawned at {place}"),
-            _ => format!("{task}: is runnable; spawned at {place}"),
+            State::Running => format!("{known}: runs; spawned at {place}"),
+            _ => format!("{known}: is runnable; spawned at {place}"),
         }
     }
 }
@@ -109,7 +122,11 @@ impl Hub {
 /// it only if there is no other thread.
 ///
 /// It counts on the hub that it was made on, also when it is dropped inside another one's `run`.
-pub(crate) struct Help(Option<Rc<Cell<usize>>>);
+pub(crate) struct Help {
+    counter: Option<Rc<Cell<usize>>>,
+    /// For an OS thread without a hub.
+    _enlisted: Option<ended::Enlisted>,
+}
 
 impl Help {
     pub(crate) fn expect() -> Help {
@@ -119,10 +136,14 @@ impl Help {
     #[inline]
     fn counted_by(counter: impl Fn(&Hub) -> &Rc<Cell<usize>>) -> Help {
         let counter = with_hub(|hub| hub.map(|hub| Rc::clone(counter(hub))));
-        if let Some(counter) = &counter {
-            counter.set(counter.get() + 1);
-        }
-        Help(counter)
+        let _enlisted = match &counter {
+            Some(counter) => {
+                counter.set(counter.get() + 1);
+                None
+            }
+            None => Some(ended::Enlisted::new()),
+        };
+        Help { counter, _enlisted }
     }
 
     /// For a wait for what other OS threads can reach, if there are any: a lock, an event.
@@ -131,16 +152,18 @@ impl Help {
         Help::counted_by(|hub| &hub.perhaps_helped)
     }
 
-    /// If `task` belongs to another hub.
+    /// If `task` belongs to another hub, and not to one that stands still meanwhile.
     pub(crate) fn expect_from(task: &Task) -> Option<Help> {
-        let foreign = with_hub(|hub| hub.is_some_and(|hub| !hub.owns(task)));
-        foreign.then(Help::expect)
+        let elsewhere = with_hub(|hub| {
+            hub.is_some_and(|hub| !hub.owns(task) && !hub.shared.holds_up(&task.hub))
+        });
+        elsewhere.then(Help::expect)
     }
 }
 
 impl Drop for Help {
     fn drop(&mut self) {
-        if let Some(counter) = &self.0 {
+        if let Some(counter) = &self.counter {
             counter.set(counter.get() - 1);
         }
     }

@@ -161,6 +161,9 @@ pub(crate) struct Local {
     pub(crate) identity: RefCell<Option<Arc<Identity>>>,
     /// When it was launched, by the hub's clock.
     pub(crate) born: Cell<u64>,
+    /// What it has called itself, as a thread does (pthread_setname_np), up to a zero byte.
+    #[cfg(feature = "monkey")]
+    pub(crate) label: Cell<[u8; 16]>,
     /// The coroutine on whose stack it stands, if not on its own.
     pub(crate) innermost: Cell<Option<CoroutineId>>,
     /// A count of this task that its last waker has left here for the next: to give it back and
@@ -192,6 +195,8 @@ impl Local {
             spare: Cell::new(None),
             #[cfg(feature = "monkey")]
             identity: RefCell::new(None),
+            #[cfg(feature = "monkey")]
+            label: Cell::new([0; 16]),
             born: Cell::new(0),
             innermost: Cell::new(None),
             locals: RefCell::new(None),
@@ -205,6 +210,17 @@ impl Local {
         // SAFETY: who is on the hub's OS thread, as all are who may touch this half, is alone.
         let tree = unsafe { (*self.tree.as_ptr()).is_some() };
         tree || self.locals.borrow().is_some()
+    }
+
+    /// What it has called itself.
+    #[cfg(feature = "monkey")]
+    pub(super) fn write_label(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let label = self.label.get();
+        let name = label.split(|byte| *byte == 0).next();
+        match name.map(|name| std::str::from_utf8(name)) {
+            Some(Ok(name)) if !name.is_empty() => write!(out, ", thread '{name}'"),
+            _ => Ok(()),
+        }
     }
 
     /// What there is in `tree`.
@@ -491,6 +507,19 @@ impl fmt::Display for Task {
             Some(name) => write!(f, " '{name}'"),
             None => Ok(()),
         }
+    }
+}
+
+/// A task of the present thread's hub, with all that it is known by there: who a thread is in a
+/// patched program has only the name that it gives itself.
+pub(super) struct Known<'a>(pub(super) &'a Task);
+
+impl fmt::Display for Known<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.0, f)?;
+        #[cfg(feature = "monkey")]
+        self.0.local().write_label(f)?;
+        Ok(())
     }
 }
 

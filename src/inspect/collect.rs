@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::{GreenletInfo, GreenletState, HubInfo, RunInfo};
@@ -11,6 +11,7 @@ use crate::greenlet::GreenletId;
 use crate::hub::waker::Waker;
 use crate::hub::{Help, Hub, Message, State, Task, Why, pulse, with_hub};
 use crate::local;
+use crate::sys::lock::lock;
 
 /// What is known of all hubs of this process. Those of other OS threads are asked, and are given
 /// `limit` to answer: a blocked one can't.
@@ -66,7 +67,7 @@ struct Survey {
 
 impl Survey {
     fn answers(&self) -> MutexGuard<'_, Vec<HubInfo>> {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.answers)
     }
 }
 

@@ -25,15 +25,16 @@
 //! # Ok::<(), io::Error>(())
 //! ```
 
+mod by_reference;
 mod pipe;
 mod registrations;
 mod simulated;
 mod source;
 mod stdin;
-mod turnstile;
 mod wait;
 mod watch;
 
+pub(crate) use by_reference::{read_by_reference, write_by_reference};
 pub use pipe::{PipeReader, PipeWriter, pipe};
 pub(crate) use simulated::sit_out;
 pub(crate) use source::Source;

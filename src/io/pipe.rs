@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
-use super::Source;
+use super::{Source, read_by_reference, write_by_reference};
 use crate::poller::Interest;
 use crate::sys;
 
@@ -80,15 +80,7 @@ impl Read for &PipeReader {
     }
 }
 
-impl Read for PipeReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buffer)
-    }
-
-    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        (&*self).read_vectored(buffers)
-    }
-}
+read_by_reference!(PipeReader);
 
 impl Write for &PipeWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -106,24 +98,18 @@ impl Write for &PipeWriter {
     }
 }
 
-impl Write for PipeWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&*self).write(bytes)
-    }
-
-    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&*self).write_vectored(buffers)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+write_by_reference!(PipeWriter);
 
 /// The conversions that std's ends have too. Into an `OwnedFd` the end becomes blocking again;
 /// out of one it keeps the mode that it had, as its user's mode.
 macro_rules! end_of_pipe {
     ($end:ident) => {
+        impl $end {
+            pub(crate) fn of(source: Source) -> $end {
+                $end(source)
+            }
+        }
+
         impl AsFd for $end {
             fn as_fd(&self) -> BorrowedFd<'_> {
                 self.0.as_fd()

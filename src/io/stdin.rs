@@ -6,10 +6,10 @@
 use std::fmt;
 use std::io::{self, BufRead, BufReader, IoSliceMut, Lines, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError};
 
-use super::turnstile::{Passed, Turnstile};
 use super::wait_readable;
+use crate::sync::{Mutex, MutexGuard};
 use crate::sys;
 
 /// Standard input without a buffer.
@@ -32,18 +32,10 @@ impl Read for Raw {
     }
 }
 
-/// One buffer for all handles. Whoever holds the turnstile finds the mutex free.
-struct Shared {
-    turnstile: Turnstile,
-    buffer: Mutex<BufReader<Raw>>,
-}
-
-fn shared() -> &'static Shared {
-    static SHARED: OnceLock<Shared> = OnceLock::new();
-    SHARED.get_or_init(|| Shared {
-        turnstile: Turnstile::new(),
-        buffer: Mutex::new(BufReader::new(Raw)),
-    })
+/// One buffer for all handles.
+fn shared() -> &'static Mutex<BufReader<Raw>> {
+    static SHARED: OnceLock<Mutex<BufReader<Raw>>> = OnceLock::new();
+    SHARED.get_or_init(|| Mutex::new(BufReader::new(Raw)))
 }
 
 /// A handle to standard input. As [`std::io::Stdin`], with reads that park.
@@ -75,13 +67,8 @@ impl Stdin {
     /// # Parks
     /// Until those who came before have released theirs. A kill or a timeout unwinds.
     pub fn lock(&self) -> StdinLock<'static> {
-        let shared = shared();
-        let passed = shared.turnstile.pass();
-        let buffer = shared.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        StdinLock {
-            buffer,
-            _passed: passed,
-        }
+        let buffer = shared().lock().unwrap_or_else(PoisonError::into_inner);
+        StdinLock { buffer }
     }
 
     /// Reads a line, with its end, and appends it to `line`. The length, 0 at the end of input.
@@ -157,7 +144,6 @@ impl fmt::Debug for Stdin {
 /// Reads do, until there is input or its end. A kill or a timeout unwinds.
 pub struct StdinLock<'a> {
     buffer: MutexGuard<'a, BufReader<Raw>>,
-    _passed: Passed<'a>,
 }
 
 impl Read for StdinLock<'_> {

@@ -15,7 +15,7 @@
 //! such a thread: there is no way to unwind C, and the kernel does not know it.
 
 use std::collections::BTreeMap;
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use super::raw::next;
 use super::{clocks, hooks};
 use crate::cancel::{foreign, shield};
 use crate::greenlet::{Builder, Greenlet, identity};
-use crate::hub::with_hub;
+use crate::hub::{Task, with_hub};
 use crate::stack::stack_around;
 use crate::sys::identity::Identity;
 use crate::sys::lock::lock;
@@ -372,20 +372,45 @@ pub(super) unsafe extern "C" fn pthread_detach(thread: pthread_t) -> c_int {
 
 type SetName = unsafe extern "C" fn(pthread_t, *const c_char) -> c_int;
 
-/// The kernel's name is that of the OS thread: a greenlet leaves it alone.
+/// The kernel's name is that of the OS thread: a greenlet leaves it alone. What it calls itself
+/// is told in dumps, and when it panics or overflows its stack.
 #[unsafe(no_mangle)]
 pub(super) unsafe extern "C" fn pthread_setname_np(
     thread: pthread_t,
     name: *const c_char,
 ) -> c_int {
     if is_green(thread) {
-        return 0;
+        // SAFETY: the caller's: null, or a name with its zero byte.
+        return unsafe { label(thread, name) };
     }
     match next!(c"pthread_setname_np" as SetName) {
         // SAFETY: the caller's.
         Some(real) => unsafe { real(thread, name) },
         None => libc::ENOSYS,
     }
+}
+
+/// # Safety
+/// `name` is null, or ends with a zero byte.
+unsafe fn label(thread: pthread_t, name: *const c_char) -> c_int {
+    if name.is_null() {
+        return libc::EINVAL;
+    }
+    // SAFETY: the caller's.
+    let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+    let mut label = [0; 16];
+    let Some(place) = label.get_mut(..name.len() + 1) else {
+        return libc::ERANGE;
+    };
+    place[..name.len()].copy_from_slice(name);
+    with_hub(|hub| {
+        let task = hub.and_then(|hub| hub.running());
+        // Only it itself may touch that.
+        if let Some(task) = task.filter(|task| is_of(task.get(), thread)) {
+            task.get().local().label.set(label);
+        }
+    });
+    0
 }
 
 type GetAttributes = unsafe extern "C" fn(pthread_t, *mut pthread_attr_t) -> c_int;
@@ -425,9 +450,13 @@ fn is_green(thread: pthread_t) -> bool {
     let runs = || {
         with_hub(|hub| {
             let task = hub?.running()?;
-            let identity = identity::of(task.get())?;
-            Some(identity.address() as pthread_t == thread)
+            Some(is_of(task.get(), thread))
         })
     };
     is_joinable(thread) || runs() == Some(true)
+}
+
+/// Are these the greenlet's own thread-locals?
+fn is_of(task: &Task, thread: pthread_t) -> bool {
+    identity::of(task).is_some_and(|identity| identity.address() as pthread_t == thread)
 }

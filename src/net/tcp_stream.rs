@@ -1,7 +1,7 @@
 //! A TCP connection.
 use super::addrs::each;
 use super::{Shutdown, SocketAddr, ToSocketAddrs, adopt, dial, simulated_fmt};
-use crate::io::Source;
+use crate::io::{Source, read_by_reference, write_by_reference};
 use crate::poller::Interest;
 use crate::sys::fd_traits::fd_traits;
 use crate::sys::socket::{self, AsStd, as_std};
@@ -327,29 +327,9 @@ impl Write for &TcpStream {
     }
 }
 
-impl Read for TcpStream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buf)
-    }
+read_by_reference!(TcpStream);
 
-    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        (&*self).read_vectored(bufs)
-    }
-}
-
-impl Write for TcpStream {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        (&*self).write(buf)
-    }
-
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&*self).write_vectored(bufs)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+write_by_reference!(TcpStream);
 
 impl fmt::Debug for TcpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

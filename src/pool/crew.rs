@@ -13,12 +13,13 @@
 //! `taken >= size`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::greenlet::{GreenletId, GreenletRef};
 use crate::hub::{Hub, with_hub};
 use crate::sync::waiting::{self, Home};
 use crate::sync::waitlist::{Key, Notice, WaitList};
+use crate::sys::lock::lock;
 
 /// What the head of this file is about.
 pub(super) struct Crew {
@@ -64,29 +65,26 @@ impl Crew {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// A slot if there is one now.
     pub(super) fn try_slot(self: &Arc<Self>) -> Result<Slot, NoSlot> {
-        let mut state = self.lock();
-        let free = state.taken < state.size && state.entrance.is_empty();
-        if !free {
-            return Err(NoSlot::Full);
-        }
-        state.taken += 1;
-        Ok(Slot(Some(Arc::clone(self))))
+        let is_had = self.take_if_free()
+            || waiting::take_over(&Entrance(self), false) && self.take_if_free();
+        let slot = is_had.then(|| Slot(Some(Arc::clone(self))));
+        slot.ok_or(NoSlot::Full)
+    }
+
+    fn take_if_free(&self) -> bool {
+        self.lock().take_if_free()
     }
 
     /// A slot, waited for until `deadline`.
     pub(super) fn slot(self: &Arc<Self>, deadline: Option<u64>) -> Result<Slot, NoSlot> {
-        if let Ok(slot) = self.try_slot() {
-            return Ok(slot);
-        }
         let me = running();
         let mut state = self.lock();
-        if state.taken < state.size && state.entrance.is_empty() {
-            state.taken += 1;
+        if state.take_if_free() {
             return Ok(Slot(Some(Arc::clone(self))));
         }
         let stalled = me.filter(|me| deadline.is_none() && state.members.contains_key(me));
@@ -218,11 +216,17 @@ impl Crew {
 }
 
 impl State {
+    fn take_if_free(&mut self) -> bool {
+        let free = self.taken < self.size && self.entrance.is_empty();
+        self.taken += usize::from(free);
+        free
+    }
+
     /// Gives free slots to those who have waited longest.
     fn grant(&mut self) -> Vec<Notice> {
         let mut notices = Vec::new();
         while self.taken < self.size
-            && let Some(notice) = self.entrance.grant_first()
+            && let Some(notice) = self.entrance.grant_first_living()
         {
             self.taken += 1;
             notices.push(notice);

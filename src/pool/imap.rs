@@ -8,12 +8,13 @@ use std::fmt;
 use std::iter::{Fuse, FusedIterator};
 use std::panic::Location;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::Pool;
 use super::workers::inline;
 use crate::greenlet::{Greenlet, GreenletId, JoinError};
 use crate::sync::Semaphore;
+use crate::sys::lock::lock;
 
 /// What both kinds have in common.
 struct Feed<I, F> {
@@ -170,7 +171,7 @@ struct Ended {
 
 impl Ended {
     fn note(&self, id: GreenletId) {
-        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut order = lock(&self.order);
         order.push_back(id);
         drop(order);
         self.count.release();
@@ -178,7 +179,7 @@ impl Ended {
 
     fn next(&self) -> Option<GreenletId> {
         self.count.acquire().forget();
-        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut order = lock(&self.order);
         order.pop_front()
     }
 }

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::greenlet::now;
 use crate::sync::{self, Semaphore};
+use crate::sys::lock::lock;
 
 type Create<T, E> = Box<dyn Fn() -> Result<T, E> + Send + Sync>;
 type Check<T> = Box<dyn Fn(&mut T) -> bool + Send + Sync>;
@@ -268,7 +269,7 @@ impl<T, E> Resources<T, E> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Shelf<T>> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shelf)
     }
 }
 

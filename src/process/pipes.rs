@@ -5,9 +5,8 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::process::Stdio;
 
-use crate::io::{PipeReader, PipeWriter, Source};
+use crate::io::{PipeReader, PipeWriter, Source, write_by_reference};
 use crate::net::adopt;
-use crate::poller::Interest;
 use crate::sys;
 
 /// A handle to a child's standard input. As [`std::process::ChildStdin`].
@@ -16,30 +15,28 @@ use crate::sys;
 ///
 /// # Parks
 /// A write parks while the pipe is full. A kill or a timeout unwinds.
-pub struct ChildStdin(Source);
+pub struct ChildStdin(PipeWriter);
 
 /// A handle to a child's standard output. As [`std::process::ChildStdout`].
 ///
 /// # Parks
 /// A read parks until there is output, or no process is left that could write any. A kill or a
 /// timeout unwinds.
-pub struct ChildStdout(Source);
+pub struct ChildStdout(PipeReader);
 
 /// A handle to a child's standard error. As [`std::process::ChildStderr`].
 ///
 /// # Parks
 /// As [`ChildStdout`].
-pub struct ChildStderr(Source);
+pub struct ChildStderr(PipeReader);
 
 impl Write for &ChildStdin {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0
-            .retry(Interest::Write, |fd| sys::fd::write(fd, bytes))
+        (&self.0).write(bytes)
     }
 
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0
-            .retry(Interest::Write, |fd| sys::fd::writev(fd, buffers))
+        (&self.0).write_vectored(buffers)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -47,30 +44,17 @@ impl Write for &ChildStdin {
     }
 }
 
-impl Write for ChildStdin {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&*self).write(bytes)
-    }
-
-    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&*self).write_vectored(buffers)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+write_by_reference!(ChildStdin);
 
 macro_rules! output {
     ($end:ident) => {
         impl Read for $end {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                self.0.retry(Interest::Read, |fd| sys::fd::read(fd, buffer))
+                self.0.read(buffer)
             }
 
             fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-                self.0
-                    .retry(Interest::Read, |fd| sys::fd::readv(fd, buffers))
+                self.0.read_vectored(buffers)
             }
         }
     };
@@ -82,13 +66,13 @@ output!(ChildStderr);
 /// The conversions that std's ends have. Out of an `OwnedFd`, which must be open, they keep the
 /// mode that it had, as their user's mode; into one, or into a `Stdio`, they are blocking again.
 macro_rules! end_of_pipe {
-    ($end:ident) => {
+    ($end:ident, $pipe:ident) => {
         impl $end {
             /// Of a pipe that std has just made, and that is in blocking mode.
             pub(super) fn of_spawn(end: std::process::$end) -> io::Result<$end> {
                 let fd = OwnedFd::from(end);
                 sys::fd::set_nonblocking(fd.as_fd(), true)?;
-                Ok($end(Source::new(fd)))
+                Ok($end($pipe::of(Source::new(fd))))
             }
         }
 
@@ -112,13 +96,13 @@ macro_rules! end_of_pipe {
 
         impl From<$end> for OwnedFd {
             fn from(end: $end) -> OwnedFd {
-                end.0.into_owned_fd()
+                end.0.into()
             }
         }
 
         impl From<OwnedFd> for $end {
             fn from(fd: OwnedFd) -> $end {
-                $end(adopt(fd))
+                $end($pipe::of(adopt(fd)))
             }
         }
 
@@ -150,9 +134,9 @@ macro_rules! end_of_pipe {
     };
 }
 
-end_of_pipe!(ChildStdin);
-end_of_pipe!(ChildStdout);
-end_of_pipe!(ChildStderr);
+end_of_pipe!(ChildStdin, PipeWriter);
+end_of_pipe!(ChildStdout, PipeReader);
+end_of_pipe!(ChildStderr, PipeReader);
 
 impl From<PipeReader> for Stdio {
     fn from(end: PipeReader) -> Stdio {

@@ -19,7 +19,7 @@
 use std::error::Error;
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ use crate::cancel;
 use crate::hub::slots::Slots;
 use crate::hub::waker::Waker;
 use crate::hub::{Help, HubHandle, Why, with_hub};
+use crate::sys::lock::lock;
 use crate::sys::panics;
 
 /// How long guests that are killed have for their destructors.
@@ -138,7 +139,7 @@ impl<K: Kind> Core<K> {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State<K>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Changes the state, and has those who wait for it look again.
@@ -188,12 +189,11 @@ impl<K: Kind> Core<K> {
     }
 
     pub(super) fn handler(&self) -> Arc<Serve<K::Guest>> {
-        let handler = self.handler.lock();
-        Arc::clone(&handler.unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&lock(&self.handler))
     }
 
     pub(super) fn set_handler(&self, new: Arc<Serve<K::Guest>>) {
-        let mut handler = self.handler.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut handler = lock(&self.handler);
         let old = std::mem::replace(&mut *handler, new);
         drop(handler);
         drop(old);

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::acceptor::{Post, accept_all, message};
@@ -12,6 +12,7 @@ use super::endpoint::sealed::Endpoint;
 use crate::greenlet::{Builder, try_run};
 use crate::hub::sim::World;
 use crate::hub::{HubHandle, try_current};
+use crate::sys::lock::lock;
 use crate::sys::lock::natively;
 use std::sync::atomic::Ordering;
 
@@ -97,7 +98,7 @@ fn open_lanes<K: Kind>(core: &Arc<Core<K>>, count: usize) -> io::Result<Vec<HubH
         })?;
         core.lock().threads.push(thread);
     }
-    let lock = || reports.lock().unwrap_or_else(PoisonError::into_inner);
+    let lock = || lock(&reports);
     core.wait_until("the hubs of a server to start", None, |_| {
         lock().len() == count
     });
@@ -143,7 +144,7 @@ impl<K: Kind> Lane<K> {
     }
 
     fn report(&self, report: io::Result<HubHandle>) {
-        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reports = lock(&self.reports);
         reports.push(report);
         drop(reports);
         self.core.change(|_| ());

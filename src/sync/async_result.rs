@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use super::waiting::{self, Home, Subscribed};
 use super::waitlist::{Key, Notice, WaitList, tell_all};
 use crate::cancel;
 use crate::greenlet::{Greenlet, JoinError, Ready, Subscribe, Subscription, Waitable};
+use crate::sys::lock::lock;
 
 /// A value that is to come, for any number who wait for it.
 ///
@@ -56,7 +57,7 @@ impl<T> AsyncResult<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Sets the value and wakes all who wait for it, in the order of their arrival. If there is a
@@ -219,8 +220,8 @@ impl<T: Send + Sync + 'static> AsyncResult<Result<T, JoinError>> {
         // The greenlet is to be linked and to be owned by the link: it is put there afterwards.
         let followed = Arc::new(Mutex::new(None));
         let theirs = Arc::clone(&followed);
-        let take = move || theirs.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut place = followed.lock().unwrap_or_else(PoisonError::into_inner);
+        let take = move || lock(&theirs).take();
+        let mut place = lock(&followed);
         greenlet.link(move |_| {
             let greenlet: Option<Greenlet<T>> = take();
             greenlet

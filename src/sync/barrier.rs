@@ -1,10 +1,9 @@
 //! A place where so many meet before any goes on, as std's.
 
 use std::fmt;
-use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::steps::{Mutex, MutexGuard};
+use super::steps::{Mutex, MutexGuard, lock};
 use super::waiting::{self, Home};
 use super::waitlist::{Notice, WaitList, tell_all};
 use crate::cancel;
@@ -61,7 +60,7 @@ impl Barrier {
     }
 
     fn lock(&self) -> MutexGuard<'_, WaitList> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiters)
     }
 
     /// Waits until so many are here.

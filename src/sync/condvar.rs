@@ -5,7 +5,7 @@ use std::sync::{LockResult, PoisonError};
 use std::time::Duration;
 
 use super::mutex::MutexGuard;
-use super::steps;
+use super::steps::{self, lock};
 use super::waiting::{self, Home};
 use super::waitlist::{Notice, WaitList, tell_all};
 use crate::cancel;
@@ -60,7 +60,7 @@ impl Condvar {
     }
 
     fn lock(&self) -> steps::MutexGuard<'_, WaitList> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiters)
     }
 
     /// Releases the mutex, waits to be notified, and takes the mutex again.

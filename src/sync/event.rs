@@ -1,11 +1,10 @@
 //! A flag that one waits for.
 
 use std::fmt;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::steps::{AtomicBool, Mutex, MutexGuard};
+use super::steps::{AtomicBool, Mutex, MutexGuard, lock};
 use super::waiting::{self, Home, Subscribed};
 use super::waitlist::{Notice, WaitList, tell_all};
 use crate::cancel;
@@ -52,7 +51,7 @@ impl Event {
     }
 
     fn lock(&self) -> MutexGuard<'_, WaitList> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiters)
     }
 
     /// Whether the event is set.

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use super::once_lock::OnceLock;
+use crate::sys::lock::lock;
 
 /// A value that is made when it is first used.
 ///
@@ -81,7 +82,7 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
     }
 
     fn take_init(&self) -> F {
-        let mut init = self.init.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut init = lock(&self.init);
         let taken = init.take();
         drop(init);
         taken.expect("LazyLock instance has previously been poisoned")

@@ -12,10 +12,9 @@
 
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::steps::{AtomicU8, Mutex, MutexGuard};
+use super::steps::{AtomicU8, Mutex, MutexGuard, lock};
 use super::waiting::{self, Home};
 use super::waitlist::{Notice, WaitList, tell_all};
 use crate::cancel;
@@ -88,7 +87,7 @@ impl Once {
     }
 
     fn lock(&self) -> MutexGuard<'_, WaitList> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiters)
     }
 
     /// Runs `f`, if nobody has before; waits for whoever runs it now.

@@ -13,10 +13,9 @@
 //! others wait hands the lock over to the first of them: it is never free meanwhile, so nobody
 //! who comes later gets it first.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::steps::{AtomicU8, Mutex, MutexGuard};
+use super::steps::{AtomicU8, Mutex, MutexGuard, lock};
 use super::waiting::{self, Home};
 use super::waitlist::{Notice, WaitList};
 
@@ -42,6 +41,11 @@ impl RawMutex {
 
     #[inline]
     pub(super) fn try_lock(&self) -> bool {
+        self.lock_if_free() || waiting::take_over(self, false) && self.lock_if_free()
+    }
+
+    #[inline]
+    fn lock_if_free(&self) -> bool {
         self.state
             .compare_exchange(FREE, LOCKED, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
@@ -51,7 +55,7 @@ impl RawMutex {
     /// returns whether it was had. Meanwhile dumps say that it waits for `what`.
     #[inline]
     pub(super) fn lock(&self, what: &'static str, deadline: impl FnOnce() -> Option<u64>) -> bool {
-        self.try_lock() || self.lock_slowly(what, deadline())
+        self.lock_if_free() || self.lock_slowly(what, deadline())
     }
 
     #[cold]
@@ -93,7 +97,7 @@ impl RawMutex {
     }
 
     fn waiters(&self) -> MutexGuard<'_, WaitList> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiters)
     }
 }
 

@@ -9,10 +9,9 @@
 //! starves the other. Who leaves the lock free admits the first of those who wait, and with a
 //! reader all readers right behind it. `WAITED` is set and cleared with the list locked.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::steps::{AtomicUsize, Mutex, MutexGuard};
+use super::steps::{AtomicUsize, Mutex, MutexGuard, lock};
 use super::waiting::{self, Home};
 use super::waitlist::{Notice, WaitList};
 
@@ -62,6 +61,11 @@ impl RawRwLock {
 
     #[inline]
     pub(super) fn try_lock(&self, access: Access) -> bool {
+        self.lock_if_free(access) || waiting::take_over(self, false) && self.lock_if_free(access)
+    }
+
+    #[inline]
+    fn lock_if_free(&self, access: Access) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         // Only other readers that come and go can have this tried again.
         while word & WAITED == 0 && access.is_free(word) {
@@ -83,7 +87,7 @@ impl RawRwLock {
     /// returns whether it was had.
     #[inline]
     pub(super) fn lock(&self, access: Access, deadline: impl FnOnce() -> Option<u64>) -> bool {
-        self.try_lock(access) || self.lock_slowly(access, deadline())
+        self.lock_if_free(access) || self.lock_slowly(access, deadline())
     }
 
     #[cold]
@@ -148,7 +152,7 @@ impl RawRwLock {
     }
 
     fn waiters(&self) -> MutexGuard<'_, WaitList<Access>> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiters)
     }
 }
 

@@ -9,10 +9,9 @@
 //! is given is handed to the first who waits for one, and nobody who comes later gets it first.
 //! `WAITED` is set and cleared with the list locked.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::steps::{AtomicUsize, Mutex, MutexGuard};
+use super::steps::{AtomicUsize, Mutex, MutexGuard, lock};
 use super::waiting::{self, Home, Subscribed};
 use super::waitlist::{Notice, WaitList};
 use crate::greenlet::{Ready, Subscription};
@@ -64,6 +63,11 @@ impl RawSemaphore {
 
     #[inline]
     pub(super) fn try_take(&self) -> bool {
+        self.take_if_free() || waiting::take_over(self, false) && self.take_if_free()
+    }
+
+    #[inline]
+    fn take_if_free(&self) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         while word >= PERMIT && word & WAITED == 0 {
             let taken = self.word.compare_exchange_weak(
@@ -84,7 +88,7 @@ impl RawSemaphore {
     /// returns whether there was one.
     #[inline]
     pub(super) fn take(&self, deadline: impl FnOnce() -> Option<u64>) -> bool {
-        self.try_take() || self.wait_for(Want::Take, deadline())
+        self.take_if_free() || self.wait_for(Want::Take, deadline())
     }
 
     /// Waits until there is a permit, and leaves it there.
@@ -176,7 +180,7 @@ impl RawSemaphore {
     }
 
     fn waiters(&self) -> MutexGuard<'_, WaitList<Want>> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiters)
     }
 }
 

@@ -39,6 +39,14 @@ use crate::greenlet::{Ready, Subscribe, Subscription, Waitable};
 /// ```
 pub struct Semaphore(RawSemaphore);
 
+const fn at_most_max(permits: usize) -> usize {
+    if permits < PERMITS_MAX {
+        permits
+    } else {
+        PERMITS_MAX
+    }
+}
+
 impl Semaphore {
     /// More permits than this are as good as without end, and are not counted.
     pub const PERMITS_MAX: usize = PERMITS_MAX;
@@ -53,12 +61,7 @@ impl Semaphore {
     /// ```
     #[must_use]
     pub const fn new(permits: usize) -> Semaphore {
-        let permits = if permits < PERMITS_MAX {
-            permits
-        } else {
-            PERMITS_MAX
-        };
-        Semaphore(RawSemaphore::new(permits, PERMITS_MAX))
+        Semaphore(RawSemaphore::new(at_most_max(permits), PERMITS_MAX))
     }
 
     /// How many permits there are to take now.
@@ -192,7 +195,7 @@ impl Default for Semaphore {
 /// assert!(connections.release().is_ok());
 /// assert!(connections.release().is_err());
 /// ```
-pub struct BoundedSemaphore(RawSemaphore);
+pub struct BoundedSemaphore(Semaphore);
 
 impl BoundedSemaphore {
     /// A semaphore with so many permits, at most
@@ -202,12 +205,8 @@ impl BoundedSemaphore {
     /// See [`BoundedSemaphore`].
     #[must_use]
     pub const fn new(permits: usize) -> BoundedSemaphore {
-        let permits = if permits < PERMITS_MAX {
-            permits
-        } else {
-            PERMITS_MAX
-        };
-        BoundedSemaphore(RawSemaphore::new(permits, permits))
+        let permits = at_most_max(permits);
+        BoundedSemaphore(Semaphore(RawSemaphore::new(permits, permits)))
     }
 
     /// How many permits there are to take now.
@@ -217,7 +216,7 @@ impl BoundedSemaphore {
 
     /// How many permits there are in all, those that are taken included.
     pub fn permits_max(&self) -> usize {
-        self.0.permits_max()
+        self.0.0.permits_max()
     }
 
     /// As [`Semaphore::acquire`].
@@ -229,8 +228,7 @@ impl BoundedSemaphore {
     /// As [`Semaphore::acquire`].
     #[inline]
     pub fn acquire(&self) -> Permit<'_> {
-        self.0.take(|| None);
-        Permit(&self.0)
+        self.0.acquire()
     }
 
     /// As [`Semaphore::try_acquire`].
@@ -239,7 +237,7 @@ impl BoundedSemaphore {
     /// Never.
     #[inline]
     pub fn try_acquire(&self) -> Option<Permit<'_>> {
-        self.0.try_take().then(|| Permit(&self.0))
+        self.0.try_acquire()
     }
 
     /// As [`Semaphore::acquire_timeout`].
@@ -250,8 +248,7 @@ impl BoundedSemaphore {
     /// # Parks
     /// As [`Semaphore::acquire_timeout`].
     pub fn acquire_timeout(&self, limit: Duration) -> Option<Permit<'_>> {
-        let taken = self.0.take(|| cancel::deadline_in(limit));
-        taken.then(|| Permit(&self.0))
+        self.0.acquire_timeout(limit)
     }
 
     /// Gives back a permit that was [forgotten](Permit::forget).
@@ -265,13 +262,9 @@ impl BoundedSemaphore {
     /// # Parks
     /// Never.
     pub fn release(&self) -> Result<(), OverReleased> {
-        if self.0.give() {
-            Ok(())
-        } else {
-            Err(OverReleased {
-                permits_max: self.0.permits_max(),
-            })
-        }
+        let permits_max = self.permits_max();
+        let given = self.0.0.give();
+        given.then_some(()).ok_or(OverReleased { permits_max })
     }
 
     /// As [`Semaphore::wait`].
@@ -282,7 +275,7 @@ impl BoundedSemaphore {
     /// # Parks
     /// As [`Semaphore::wait`].
     pub fn wait(&self) {
-        self.0.look(|| None);
+        self.0.wait();
     }
 
     /// As [`Semaphore::wait_timeout`].
@@ -294,7 +287,7 @@ impl BoundedSemaphore {
     /// As [`Semaphore::wait_timeout`].
     #[must_use = "there may have been none in time"]
     pub fn wait_timeout(&self, limit: Duration) -> bool {
-        self.0.look(|| cancel::deadline_in(limit))
+        self.0.wait_timeout(limit)
     }
 }
 
@@ -390,7 +383,7 @@ impl fmt::Debug for BoundedSemaphore {
         f.debug_struct("BoundedSemaphore")
             .field("permits", &self.permits())
             .field("permits_max", &self.permits_max())
-            .field("waiting", &self.0.waiting())
+            .field("waiting", &self.0.0.waiting())
             .finish()
     }
 }

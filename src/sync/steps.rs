@@ -4,13 +4,14 @@
 #[cfg(not(test))]
 pub(super) use {
     crate::cancel::park_on,
+    crate::sys::lock::lock,
     std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize},
     std::sync::{Mutex, MutexGuard},
 };
 
 #[cfg(test)]
 pub(super) use stopping::{
-    AtomicBool, AtomicU8, AtomicUsize, Mutex, MutexGuard, park_on, step, wake,
+    AtomicBool, AtomicU8, AtomicUsize, Mutex, MutexGuard, lock, park_on, step, wake,
 };
 
 #[cfg(not(test))]
@@ -24,13 +25,14 @@ mod stopping {
     use std::cell::RefCell;
     use std::collections::HashSet;
     use std::ops::{Deref, DerefMut};
+    use std::sync::TryLockError;
     use std::sync::atomic::Ordering;
-    use std::sync::{LockResult, PoisonError, TryLockError};
 
     use crate::cancel;
     use crate::hub::sim::script;
     use crate::hub::waker::Waker;
     use crate::hub::{Why, with_hub};
+    use crate::sys;
 
     thread_local! {
         /// Who waits for an internal lock.
@@ -138,21 +140,18 @@ mod stopping {
         pub(crate) const fn new(value: T) -> Mutex<T> {
             Mutex(std::sync::Mutex::new(value))
         }
+    }
 
-        pub(crate) fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
-            if !script::is_on() {
-                let guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                return Ok(MutexGuard(Some(guard)));
-            }
-            step();
-            loop {
-                match self.0.try_lock() {
-                    Ok(guard) => return Ok(MutexGuard(Some(guard))),
-                    Err(TryLockError::Poisoned(error)) => {
-                        return Ok(MutexGuard(Some(error.into_inner())));
-                    }
-                    Err(TryLockError::WouldBlock) => wait_for_another(),
-                }
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        if !script::is_on() {
+            return MutexGuard(Some(sys::lock::lock(&mutex.0)));
+        }
+        step();
+        loop {
+            match mutex.0.try_lock() {
+                Ok(guard) => return MutexGuard(Some(guard)),
+                Err(TryLockError::Poisoned(error)) => return MutexGuard(Some(error.into_inner())),
+                Err(TryLockError::WouldBlock) => wait_for_another(),
             }
         }
     }

@@ -5,16 +5,17 @@
 //!   wait(home, key, ..)
 //!      granted? ------------------> remove, return      what is ready wins over what is due
 //!      too late? -----------------> remove, return
+//!      has a hub ended? ------------> what its greenlets were granted is passed on; look again
 //!      park, look again
 //!      a kill, a timeout, a panic unwinds the park:
 //!          remove; if there was a grant, `pass_on`      so that it is not lost
 //! ```
 
 use super::steps;
-use super::waitlist::{Key, Left, Notice, WaitList};
+use super::waitlist::{Buried, Key, Left, Notice, WaitList};
 use crate::cancel;
 use crate::greenlet::{Ready, Subscription};
-use crate::hub::{Help, Why};
+use crate::hub::{Help, Why, ended};
 
 /// An object with a list of those who wait for it. One with two lists has two of these.
 pub(crate) trait Home {
@@ -45,6 +46,8 @@ pub(crate) fn wait<H: Home>(
         home,
         key: Some(key),
     };
+    let _enlisted = ended::Enlisted::if_without_a_hub();
+    let mut woken = false;
     loop {
         // First the clock, then the list.
         let late = deadline.is_some_and(|deadline| deadline <= cancel::now());
@@ -56,8 +59,35 @@ pub(crate) fn wait<H: Home>(
                 Err(left.payload)
             };
         }
-        steps::park_on(Why::Shared(what), deadline);
+        if !take_over(home, woken) {
+            steps::park_on(Why::Shared(what), deadline);
+        }
+        woken = true;
     }
+}
+
+/// Takes those out of the list who never run again, and passes on what they were granted: false
+/// if there are none. Whoever has just come looks only if something has been granted and not
+/// taken yet; whoever was woken may have been for this.
+#[inline]
+pub(crate) fn take_over<H: Home>(home: &H, woken: bool) -> bool {
+    ended::is_any() && take_over_from_the_dead(home, woken)
+}
+
+#[cold]
+fn take_over_from_the_dead<H: Home>(home: &H, woken: bool) -> bool {
+    let buried = home.with_list(|list| (woken || list.is_any_granted()).then(|| list.bury()));
+    let Some(Buried { granted, ungranted }) = buried else {
+        return false;
+    };
+    if ungranted {
+        home.gone_early();
+    }
+    let taken_over = ungranted || !granted.is_empty();
+    granted
+        .into_iter()
+        .for_each(|payload| home.pass_on(payload));
+    taken_over
 }
 
 /// A place in the list of `home`, given up when the wait is unwound.

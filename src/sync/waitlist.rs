@@ -15,16 +15,19 @@
 //! slab is large enough.
 //!
 //! A granted node keeps its place until its owner, who may have been killed meanwhile, has taken
-//! it out: no grant is ever lost between the one who gives and the one who has yet to run.
+//! it out: no grant is ever lost between the one who gives and the one who has yet to run. If
+//! that one's OS thread ends first, who waits takes it out (`bury`), and passes the grant on.
 
 use std::panic::{self, AssertUnwindSafe};
 use std::thread::Thread;
 
 use super::steps;
 use crate::greenlet::Ready;
-use crate::hub::TaskRef;
 use crate::hub::waker::{self, Waker};
+use crate::hub::{TaskRef, ended, with_hub};
 
+/// Stands for no hub.
+const NO_HUB: u64 = u64::MAX;
 /// Stands for no node.
 const NONE: u32 = u32::MAX;
 /// A slab of more nodes than this is given back when nobody is left in it.
@@ -85,6 +88,21 @@ impl Notice {
         if let Notice::Green(task) = self {
             waker::prefetch(task);
         }
+    }
+
+    /// The number of the hub of whom it wakes, if he has one.
+    #[inline]
+    fn hub(&self) -> u64 {
+        match self {
+            Notice::Green(task) => task.hub.number,
+            _ => NO_HUB,
+        }
+    }
+
+    /// Whether it is for a greenlet of this OS thread's hub.
+    #[inline]
+    fn is_for_this_hub(&self) -> bool {
+        matches!(self, Notice::Green(task) if with_hub(|hub| hub.is_some_and(|hub| hub.owns(task))))
     }
 
     /// Whether who is to be told never runs again, since the OS thread of its hub has ended.
@@ -167,6 +185,8 @@ struct Node<P> {
     /// There while it waits.
     notice: Option<Notice>,
     state: State,
+    /// The hub of whom has been woken.
+    hub: u64,
     /// Towards those who came earlier.
     previous: u32,
     /// Towards those who came later; in a free node, the next free one.
@@ -182,6 +202,25 @@ enum State {
     Granted,
     /// It has been granted something and woken for it.
     Woken,
+}
+
+impl<P> Node<P> {
+    /// Whether its OS thread has ended without it.
+    fn is_of_the_dead(&self) -> bool {
+        match self.state {
+            State::Waiting => self.notice.as_ref().is_some_and(Notice::is_for_the_dead),
+            State::Woken => ended::is(self.hub),
+            State::Free | State::Granted => false,
+        }
+    }
+}
+
+/// What [`WaitList::bury`] has found.
+pub(crate) struct Buried<P> {
+    /// What those had brought along who had been granted something: to be passed on.
+    pub(crate) granted: Vec<P>,
+    /// Whether there were others.
+    pub(crate) ungranted: bool,
 }
 
 impl<P> WaitList<P> {
@@ -248,6 +287,7 @@ impl<P> WaitList<P> {
         self.nodes.push(Node {
             notice: None,
             state: State::Free,
+            hub: NO_HUB,
             previous: NONE,
             next: NONE,
             payload: None,
@@ -289,8 +329,17 @@ impl<P> WaitList<P> {
         self.grant_first()
     }
 
-    /// Takes the one out who has waited longest: the one that `first_mut` shows, and who is told
-    /// by other means than this list of what it gets.
+    /// What the one who has waited longest has brought along, if it is a greenlet of this OS
+    /// thread's hub.
+    #[inline(always)]
+    pub(crate) fn first_of_this_hub(&self) -> Option<&P> {
+        let node = self.nodes.get(self.first as usize)?;
+        let here = node.notice.as_ref().is_some_and(Notice::is_for_this_hub);
+        node.payload.as_ref().filter(|_| here)
+    }
+
+    /// Takes the one out who has waited longest, and who is told by other means than this list of
+    /// what it gets.
     #[inline(always)]
     pub(crate) fn take_first(&mut self) -> Option<(P, Notice)> {
         if self.first == NONE {
@@ -298,6 +347,32 @@ impl<P> WaitList<P> {
         }
         let (left, notice) = self.take(Key(self.first));
         notice.map(|notice| (left.payload, notice))
+    }
+
+    /// Whether anybody has been granted something and not taken it yet.
+    #[inline]
+    pub(crate) fn is_any_granted(&self) -> bool {
+        self.used > self.waiting
+    }
+
+    /// Takes out all whose OS thread has ended without them, be they granted or not.
+    #[cold]
+    pub(crate) fn bury(&mut self) -> Buried<P> {
+        let mut buried = Buried {
+            granted: Vec::new(),
+            ungranted: false,
+        };
+        for index in 0..self.nodes.len() {
+            // The last to be taken out takes the slab along.
+            if self.nodes.get(index).is_some_and(Node::is_of_the_dead) {
+                let left = self.remove(Key(index as u32));
+                match left.granted {
+                    true => buried.granted.push(left.payload),
+                    false => buried.ungranted = true,
+                }
+            }
+        }
+        buried
     }
 
     /// Takes out those in front whose OS thread has ended without them: what they were granted
@@ -337,6 +412,7 @@ impl<P> WaitList<P> {
         let notice = notice.expect("only those who wait are in the chain");
         if notice.wakes() {
             node.state = State::Woken;
+            node.hub = notice.hub();
             self.woken += 1;
         } else {
             node.state = State::Granted;

@@ -16,6 +16,7 @@
 //! 3. A forked child shares the bells with its parent, and must not ring them: the handler asks
 //!    whose process this is, and in the child the former dispositions are put back.
 
+use crate::sys::lock::lock;
 use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -23,7 +24,7 @@ use std::ptr;
 use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once};
 use std::thread;
 
 use super::event_fd::EventFd;
@@ -196,7 +197,7 @@ extern "C" fn forget_in_child() {
 
 fn listening() -> MutexGuard<'static, [usize; NUMBERS]> {
     let listening = LISTENING.get(|| Mutex::new([0; NUMBERS]));
-    listening.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(listening)
 }
 
 fn bit(number: i32) -> u64 {

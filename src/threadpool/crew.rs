@@ -20,12 +20,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::backlog::{Backlog, Given};
 use super::job::Run;
 use super::latch::Latch;
 use crate::cancel;
 use crate::greenlet::JoinError;
 use crate::hub::waker::Waker;
-use crate::hub::{Help, Why};
+use crate::hub::{Help, Why, helpers};
+use crate::sys::lock::lock;
 use crate::sys::lock::natively;
 use crate::sys::panics;
 
@@ -54,7 +56,7 @@ pub(super) struct Crew {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Arc<dyn Run>>,
+    jobs: Backlog,
     /// Who waits to put a job into the queue, first come first.
     line: VecDeque<Arc<Waker>>,
     /// Who waits until all jobs are done.
@@ -121,43 +123,45 @@ impl Crew {
     /// Queues a job, parking while there is no room. A worker finds room always: held up by its
     /// own pool it might wait for itself.
     pub(super) fn submit(self: &Arc<Crew>, job: Arc<dyn Run>) {
-        if self.is_mine() || !self.push_if_room(&job) {
-            self.push_in_turn(job);
-        }
-        self.hire();
+        let pushed = if self.is_mine() {
+            let mut state = self.lock();
+            state.jobs.push(job);
+            state
+        } else {
+            self.push_if_room(&job)
+                .unwrap_or_else(|| self.push_in_turn(job))
+        };
+        self.hire(pushed);
     }
 
     /// As [`submit`](Crew::submit), without waiting: false when there is no room.
     pub(super) fn try_submit(self: &Arc<Crew>, job: &Arc<dyn Run>) -> bool {
         let pushed = self.push_if_room(job);
-        if pushed {
-            self.hire();
-        }
-        pushed
+        pushed.map(|pushed| self.hire(pushed)).is_some()
     }
 
-    fn push_if_room(&self, job: &Arc<dyn Run>) -> bool {
+    fn push_if_room(&self, job: &Arc<dyn Run>) -> Option<MutexGuard<'_, State>> {
         let mut state = self.lock();
         state.pass_over_the_dead();
         let room = state.line.is_empty() && state.has_room(&self.terms);
-        if room {
-            state.jobs.push_back(Arc::clone(job));
-        }
-        room
+        room.then(|| {
+            state.jobs.push(Arc::clone(job));
+            state
+        })
     }
 
-    fn push_in_turn(&self, job: Arc<dyn Run>) {
-        if self.is_mine() {
-            return self.lock().jobs.push_back(job);
-        }
+    fn push_in_turn(&self, job: Arc<dyn Run>) -> MutexGuard<'_, State> {
         let place = Place::join_line(self);
         let _help = Help::expect();
         loop {
             let mut state = self.lock();
             state.pass_over_the_dead();
             if place.is_first(&state) && state.has_room(&self.terms) {
-                state.jobs.push_back(job);
-                return;
+                state.jobs.push(job);
+                drop(state);
+                // Which takes the lock to leave the line.
+                drop(place);
+                return self.lock();
             }
             drop(state);
             cancel::park_on(Why::Helper("room in a thread pool"), None);
@@ -165,21 +169,24 @@ impl Crew {
     }
 
     /// Has the queued jobs worked off: by who is idle, and as many more as are needed and allowed.
-    fn hire(self: &Arc<Crew>) {
+    fn hire<'a>(self: &'a Arc<Crew>, mut state: MutexGuard<'a, State>) {
         loop {
-            let mut state = self.lock();
-            if state.idle > 0 && !state.jobs.is_empty() {
+            let wakes = state.idle > 0 && !state.jobs.is_empty();
+            let more = usize::from(state.is_short_of_threads());
+            state.threads += more;
+            state.starting += more;
+            drop(state);
+            if wakes {
+                // Who is woken needs the lock, and so would find it taken a moment earlier.
                 self.work.notify_one();
             }
-            if !state.is_short_of_threads() {
+            if more == 0 {
                 return;
             }
-            state.threads += 1;
-            state.starting += 1;
-            drop(state);
             if let Err(error) = self.hire_one() {
                 return self.go_short(&error);
             }
+            state = self.lock();
         }
     }
 
@@ -189,8 +196,12 @@ impl Crew {
         if let Some(size) = self.terms.stack_size {
             builder = builder.stack_size(size);
         }
-        let crew = Arc::clone(self);
-        natively(|| builder.spawn(move || crew.work_off())).map(drop)
+        let (crew, helper) = (Arc::clone(self), helpers::Thread::new());
+        let work = move || {
+            crew.work_off();
+            drop(helper);
+        };
+        natively(|| builder.spawn(work)).map(drop)
     }
 
     /// A thread could not be had. If there are others, they will come to the jobs; if there is
@@ -202,9 +213,9 @@ impl Crew {
         if state.threads > 0 {
             return log::debug!("greenroom: a thread pool could not grow: {error}");
         }
-        let stranded = mem::take(&mut state.jobs);
+        let stranded = state.jobs.clear();
         drop(state);
-        for job in stranded {
+        for Given { job, .. } in stranded {
             let why = format!("no thread for the job: {error}");
             job.fail(JoinError::not_started(io::Error::new(error.kind(), why)));
         }
@@ -214,8 +225,9 @@ impl Crew {
     /// What a worker does all its life.
     fn work_off(self: Arc<Crew>) {
         CREW.set(Arc::as_ptr(&self));
-        self.lock().starting -= 1;
-        while let Some(job) = self.next_job() {
+        let mut state = self.lock();
+        state.starting -= 1;
+        while let Some(Given { job, work }) = self.next_job(state) {
             // The job catches its own panics. Its result may be nobody's any more, and is then
             // dropped here: nothing of that may unwind, or the worker would be counted for ever.
             let ended = panic::catch_unwind(AssertUnwindSafe(|| {
@@ -228,18 +240,18 @@ impl Crew {
                 });
                 mem::forget(payload);
             }
-            let mut state = self.lock();
+            drop(work);
+            state = self.lock();
             state.running -= 1;
-            self.tell_from(state);
+            state = self.tell_from(state);
         }
     }
 
     /// The next job; `None` when the thread is to end, and is no longer counted.
-    fn next_job(&self) -> Option<Arc<dyn Run>> {
-        let mut state = self.lock();
+    fn next_job(&self, mut state: MutexGuard<'_, State>) -> Option<Given> {
         loop {
             if state.threads <= state.size
-                && let Some(job) = state.jobs.pop_front()
+                && let Some(job) = state.jobs.pop()
             {
                 state.running += 1;
                 return Some(job);
@@ -248,10 +260,12 @@ impl Crew {
                 break;
             }
             state.idle += 1;
+            let idle = helpers::Idle::new();
             let (woken, waited) = self
                 .work
                 .wait_timeout(state, self.terms.idle_max)
                 .unwrap_or_else(PoisonError::into_inner);
+            drop(idle);
             state = woken;
             state.idle -= 1;
             if waited.timed_out() && state.jobs.is_empty() {
@@ -264,44 +278,47 @@ impl Crew {
 
     /// Tells those whom the present state concerns: there is room, or nothing is left to do.
     fn tell(&self) {
-        self.tell_from(self.lock());
+        drop(self.tell_from(self.lock()));
     }
 
-    fn tell_from(&self, mut state: MutexGuard<'_, State>) {
+    fn tell_from<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         state.pass_over_the_dead();
         let room = state.has_room(&self.terms);
         let first = state.line.front().filter(|_| room).cloned();
-        let done = state.unfinished() == 0;
+        let done = state.unfinished() == 0 && !state.outwaiters.is_empty();
+        if first.is_none() && !done {
+            return state;
+        }
         let outwaiters = done.then(|| mem::take(&mut state.outwaiters));
         drop(state);
         first.inspect(|first| first.wake());
         let outwaiters = outwaiters.into_iter().flatten();
         outwaiters.for_each(|latch| latch.open());
+        self.lock()
     }
 
     /// Takes a job out of the queue: false when a worker has it already.
-    pub(super) fn withdraw(&self, job: &Arc<dyn Run>) -> bool {
-        let mut state = self.lock();
-        let mut queued = state.jobs.iter();
-        let at = queued.position(|other| Arc::as_ptr(other).addr() == Arc::as_ptr(job).addr());
-        let found = at.and_then(|at| state.jobs.remove(at)).is_some();
-        drop(state);
+    pub(super) fn withdraw(&self, job: &dyn Run) -> bool {
+        let withdrawn = self.lock().jobs.remove(job);
         self.tell();
-        found
+        withdrawn.is_some()
     }
 
     /// Takes all jobs back that no worker has begun with; their number.
     pub(super) fn clear(&self) -> usize {
-        let jobs = mem::take(&mut self.lock().jobs);
-        jobs.iter().for_each(|job| job.fail(JoinError::cancelled()));
+        let jobs = self.lock().jobs.clear();
+        let count = jobs.len();
+        jobs.into_iter()
+            .for_each(|Given { job, .. }| job.fail(JoinError::cancelled()));
         self.tell();
-        jobs.len()
+        count
     }
 
     pub(super) fn resize(self: &Arc<Crew>, size: usize) {
-        self.lock().size = size;
+        let mut state = self.lock();
+        state.size = size;
         self.work.notify_all();
-        self.hire();
+        self.hire(state);
         self.tell();
     }
 
@@ -350,7 +367,7 @@ impl Crew {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

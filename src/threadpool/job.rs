@@ -11,7 +11,8 @@
 use std::fmt;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::crew::Crew;
@@ -20,6 +21,7 @@ use crate::cancel;
 use crate::greenlet::sealed::{Subscribe, Subscription};
 use crate::greenlet::{JoinError, Ready, Waitable};
 use crate::sys::fork;
+use crate::sys::lock::lock;
 
 /// What dumps say of who waits for a job.
 const WHY: &str = "a job of a thread pool";
@@ -31,6 +33,9 @@ pub(super) trait Run: Send + Sync {
 
     /// Ends it without having run it.
     fn fail(&self, why: JoinError);
+
+    /// What the queue finds it by.
+    fn ticket(&self) -> &AtomicU64;
 }
 
 type Work<T> = Box<dyn FnOnce() -> T + Send>;
@@ -39,7 +44,8 @@ type Work<T> = Box<dyn FnOnce() -> T + Send>;
 pub(super) struct Cell<T> {
     work: Mutex<Option<Work<T>>>,
     result: Mutex<Option<Result<T, JoinError>>>,
-    latch: Arc<Latch>,
+    latch: Latch,
+    ticket: AtomicU64,
 }
 
 impl<T: Send> Run for Cell<T> {
@@ -55,15 +61,15 @@ impl<T: Send> Run for Cell<T> {
         // After the end is told: it is code of others, and may panic.
         drop(work);
     }
+
+    fn ticket(&self) -> &AtomicU64 {
+        &self.ticket
+    }
 }
 
 impl<T> Cell<T> {
     fn conclude(&self, result: Result<T, JoinError>) {
-        let former = self
-            .result
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .replace(result);
+        let former = lock(&self.result).replace(result);
         debug_assert!(former.is_none(), "a job ends once");
         self.latch.open();
     }
@@ -71,7 +77,7 @@ impl<T> Cell<T> {
 
 /// The guard is gone before what was taken is looked at.
 fn take<V>(place: &Mutex<Option<V>>) -> Option<V> {
-    place.lock().unwrap_or_else(PoisonError::into_inner).take()
+    lock(place).take()
 }
 
 /// A job that a [`ThreadPool`](super::ThreadPool) has taken, and the right to its result.
@@ -99,7 +105,8 @@ impl<T: Send + 'static> Job<T> {
         let cell = Cell {
             work: Mutex::new(Some(Box::new(work))),
             result: Mutex::new(None),
-            latch: Arc::default(),
+            latch: Latch::default(),
+            ticket: AtomicU64::new(0),
         };
         Job {
             cell: Arc::new(cell),
@@ -130,7 +137,7 @@ impl<T: Send + 'static> Job<T> {
         if !self.is_from_here() {
             return false;
         }
-        let withdrawn = self.crew.withdraw(&self.shared());
+        let withdrawn = self.crew.withdraw(&*self.cell);
         if withdrawn {
             self.cell.fail(JoinError::cancelled());
         }
@@ -140,7 +147,7 @@ impl<T: Send + 'static> Job<T> {
     /// A worker that waits for a job of its own pool does that job itself, if nobody has begun:
     /// so a pool of one thread can't lock itself up.
     fn lend_a_hand(&self) {
-        if self.crew.is_mine() && self.crew.withdraw(&self.shared()) {
+        if self.crew.is_mine() && self.crew.withdraw(&*self.cell) {
             self.cell.run();
         }
     }
@@ -240,7 +247,7 @@ impl<T> Job<T> {
 }
 
 impl<T> Subscribe for Job<T> {
-    fn subscribe(&self, ready: Ready) -> Option<Box<dyn Subscription>> {
+    fn subscribe(&self, ready: Ready) -> Option<Box<dyn Subscription + '_>> {
         if self.is_from_here() {
             return self.cell.latch.subscribe(ready);
         }

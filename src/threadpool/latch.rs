@@ -2,13 +2,14 @@
 
 use std::io;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::cancel;
 use crate::greenlet::Ready;
 use crate::greenlet::sealed::Subscription;
 use crate::hub::waker::Waker;
 use crate::hub::{Help, Why};
+use crate::sys::lock::lock;
 
 /// See the head of this file. Waited for by greenlets of any hub, and by plain threads.
 #[derive(Default)]
@@ -46,16 +47,12 @@ impl Latch {
 
     /// Parks until it is open; false when the deadline came first. A kill or a timeout that
     /// can't unwind is an error.
-    pub(super) fn wait(
-        self: &Arc<Latch>,
-        what: &'static str,
-        deadline: Option<u64>,
-    ) -> io::Result<bool> {
+    pub(super) fn wait(&self, what: &'static str, deadline: Option<u64>) -> io::Result<bool> {
         self.wait_by(deadline, || cancel::park(Why::Helper(what), deadline))
     }
 
     /// As [`wait`](Latch::wait), waiting on where a kill or a timeout can't unwind.
-    pub(super) fn wait_on(self: &Arc<Latch>, what: &'static str, deadline: Option<u64>) -> bool {
+    pub(super) fn wait_on(&self, what: &'static str, deadline: Option<u64>) -> bool {
         let opened = self.wait_by(deadline, || {
             cancel::park_on(Why::Helper(what), deadline);
             Ok(())
@@ -64,7 +61,7 @@ impl Latch {
     }
 
     fn wait_by(
-        self: &Arc<Latch>,
+        &self,
         deadline: Option<u64>,
         park: impl Fn() -> io::Result<()>,
     ) -> io::Result<bool> {
@@ -82,7 +79,7 @@ impl Latch {
     }
 
     /// Has `ready` called when it opens; at once if it is open.
-    pub(super) fn subscribe(self: &Arc<Latch>, ready: Ready) -> Option<Box<dyn Subscription>> {
+    pub(super) fn subscribe(&self, ready: Ready) -> Option<Box<dyn Subscription + '_>> {
         match self.watch(Watcher::Call(ready)) {
             Ok(watch) => Some(Box::new(Subscribed {
                 _watch: watch,
@@ -96,7 +93,7 @@ impl Latch {
         }
     }
 
-    fn watch(self: &Arc<Latch>, watcher: Watcher) -> Result<Watch, Watcher> {
+    fn watch(&self, watcher: Watcher) -> Result<Watch<'_>, Watcher> {
         let mut state = self.lock();
         if state.open {
             return Err(watcher);
@@ -104,24 +101,21 @@ impl Latch {
         state.last_id += 1;
         let id = state.last_id;
         state.watchers.push((id, watcher));
-        Ok(Watch {
-            latch: Arc::clone(self),
-            id,
-        })
+        Ok(Watch { latch: self, id })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
 /// One watcher's entry; taken back when dropped.
-struct Watch {
-    latch: Arc<Latch>,
+struct Watch<'a> {
+    latch: &'a Latch,
     id: u64,
 }
 
-impl Drop for Watch {
+impl Drop for Watch<'_> {
     fn drop(&mut self) {
         let mut state = self.latch.lock();
         let mine = state.watchers.iter().position(|(id, _)| *id == self.id);
@@ -131,9 +125,9 @@ impl Drop for Watch {
     }
 }
 
-struct Subscribed {
-    _watch: Watch,
+struct Subscribed<'a> {
+    _watch: Watch<'a>,
     _help: Help,
 }
 
-impl Subscription for Subscribed {}
+impl Subscription for Subscribed<'_> {}

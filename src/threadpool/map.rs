@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::iter::Fuse;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Job, ThreadPool};
 use crate::cancel;
 use crate::greenlet::JoinError;
 use crate::hub::waker::Waker;
 use crate::hub::{Help, Why};
+use crate::sys::lock::lock;
 
 /// Iterator over results in the order of their items, made by [`ThreadPool::map`].
 #[must_use = "nothing is computed until the iterator is used"]
@@ -183,7 +184,7 @@ impl<T> Arrivals<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Arrived<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

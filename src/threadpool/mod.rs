@@ -24,6 +24,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod backlog;
 mod crew;
 mod job;
 mod latch;

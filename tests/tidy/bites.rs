@@ -219,6 +219,27 @@ fn unsafe_away_from_home_is_found() {
 }
 
 #[test]
+fn a_lock_that_does_not_go_by_the_door_is_found() {
+    bites(
+        "src/hub.rs",
+        "fn f() {\n state\n .lock()\n .unwrap(); }",
+        3,
+        "lock",
+    );
+    let poisoned = "fn f() { state.lock().unwrap_or_else(PoisonError::into_inner); }";
+    bites("src/pool/crew.rs", poisoned, 1, "lock");
+    clean("src/sys/lock.rs", poisoned);
+    clean(
+        "src/hub.rs",
+        "fn f() { lock(&state).unwrap(); self.lock().members.len() }",
+    );
+    clean(
+        "src/hub.rs",
+        "#[cfg(test)] mod tests { fn f() { state.lock().unwrap(); } }",
+    );
+}
+
+#[test]
 fn unfinished_work_and_stray_output_are_found() {
     for name in [
         "todo",

@@ -1,7 +1,9 @@
 //! What is asked of one source file: its room, its doors, its size.
 
 use super::words::{self, Kind, Token};
-use super::{DOORS, OUTPUT_MACROS, ROOMS, UNFINISHED_MACROS, UNSAFE_FILES, UNSAFE_ROOMS};
+use super::{
+    DOORS, LOCK_FILES, OUTPUT_MACROS, ROOMS, UNFINISHED_MACROS, UNSAFE_FILES, UNSAFE_ROOMS,
+};
 use super::{FILE_LINES_MAX, FN_LINES_MAX, LINE_CHARS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -289,6 +291,23 @@ impl<'a> Source<'a> {
         if listed && lines.is_empty() {
             let what = "unsafe: there is none here any more; take the file off UNSAFE_FILES";
             self.complain(out, 1, what);
+        }
+    }
+
+    pub(crate) fn check_locks(&self, out: &mut Vec<String>) {
+        let calls = ["lock", "(", ")", "."];
+        for (index, token) in self.tokens.iter().enumerate() {
+            let in_test = self.test_only || self.places[index].1;
+            let locks = (0..)
+                .zip(calls)
+                .all(|(at, word)| self.word(index + at) == word)
+                && self.word(index.saturating_sub(1)) == "."
+                && matches!(self.word(index + 4), "unwrap" | "unwrap_or_else" | "expect");
+            if locks && !in_test && !LOCK_FILES.contains(&self.path) {
+                let what = "lock: of std's, which parks where a program is patched";
+                let what = format!("{what}; go by sys::lock::lock, or see LOCK_FILES");
+                self.complain(out, token.line, &what);
+            }
         }
     }
 

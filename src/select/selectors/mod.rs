@@ -76,7 +76,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 pub use epoll::Epoll;
@@ -86,6 +86,7 @@ pub use polling::{Polling, Selecting};
 use super::descriptor::{Descriptor, number_of};
 use super::{Events, poll::unknown};
 use crate::sys::errno;
+use crate::sys::lock::lock;
 use key::Keys;
 
 /// The best selector of this system.
@@ -345,7 +346,7 @@ impl<T, K: Kind> Selector<T, K> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T, K>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

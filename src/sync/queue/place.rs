@@ -1,141 +1,21 @@
 //! A place in the line for an item or for room, and the wait in it.
 //!
-//! As `sync::waiting`, but whoever is handed an item does not come for it again, and whoever is
-//! promised something takes his place out of the line and what he was promised out of the queue
-//! in one go. A lock is a tenth of what it costs to hand an item to another greenlet.
+//! As `sync::waiting`, but with the lock handed on: who is woken takes his place out of the line
+//! and what he was promised out of the queue in one go. Who is handed an item needs no lock at
+//! all. A lock is a tenth of what it costs to hand an item to another greenlet.
 
 use super::brief::Held;
 use super::order::Order;
-use super::slot::{Look, Slot};
-use super::store::{Patience, Refusal, State, Store, Wish};
+use super::slot::{Slot, Wish};
+use super::store::{Patience, Refusal, State, Store};
 use crate::cancel;
-use crate::hub::Why;
-use crate::sync::waitlist::{Key, Notice};
+use crate::hub::{Why, ended};
+use crate::sync::waitlist::{Buried, Key, Notice, WaitList};
 
 const AN_ITEM: Why = Why::Shared("an item from a queue");
 const ROOM: Why = Why::Shared("room in a queue");
 
-impl<O: Order> Store<O> {
-    /// Gets into the line for an item, of which there is none to spare, and parks until one has
-    /// been handed over. To be called with the lock held.
-    #[inline(always)]
-    pub(super) fn wait_for_item(
-        &self,
-        mut state: Held<'_, State<O>>,
-        patience: Patience,
-    ) -> Result<O::Item, Refusal> {
-        let slot = Slot::new();
-        // SAFETY: `awaiting` keeps the slot where it is: it is dropped first, and by then the
-        // address has been used, or it takes it out of the line.
-        let wish = Wish::slot(unsafe { slot.address() });
-        let key = state.lists.getters.push(wish, Notice::to_me());
-        let mut awaiting = Awaiting {
-            store: self,
-            slot: &slot,
-            key: Some(key),
-        };
-        drop(state);
-        let deadline = patience.deadline();
-        let is_late = || deadline.is_some_and(|deadline| deadline <= cancel::now());
-        // What comes between the lock and this park wakes it at once.
-        while !is_late() {
-            cancel::park_on_here(AN_ITEM, deadline);
-            if let Some(outcome) = awaiting.look() {
-                return outcome;
-            }
-        }
-        awaiting.give_up()
-    }
-
-    /// Parks whoever runs, whose notice stands under `key` in the line that `line` shows, until he
-    /// is promised what he waits for; the lock is held then, and the promise is still counted.
-    pub(super) fn wait(
-        &self,
-        line: Line,
-        key: Key,
-        patience: Patience,
-    ) -> Result<Held<'_, State<O>>, Refusal> {
-        let mut place = Place {
-            store: self,
-            line,
-            key: Some(key),
-        };
-        let deadline = patience.deadline();
-        let is_late = || deadline.is_some_and(|deadline| deadline <= cancel::now());
-        let mut late = is_late();
-        loop {
-            if !late {
-                cancel::park_on(line.why(), deadline);
-                late = is_late();
-            }
-            let mut state = self.lock();
-            let granted = |key: &mut Key| late || line.is_granted(&state, key);
-            if let Some(key) = place.key.take_if(granted) {
-                return match line.leave(&mut state, key) {
-                    Left::Promised => Ok(state),
-                    Left::InVain => Err(Refusal::Closed),
-                    Left::Early => Err(Refusal::NotNow),
-                };
-            }
-        }
-    }
-}
-
-/// One who waits to be handed an item. Given up when the wait is unwound.
-struct Awaiting<'a, O: Order> {
-    store: &'a Store<O>,
-    slot: &'a Slot<O::Item>,
-    /// Its place in the line, as far as it knows.
-    key: Option<Key>,
-}
-
-impl<O: Order> Awaiting<'_, O> {
-    /// What has become of the wait, if that is known.
-    #[inline(always)]
-    fn look(&mut self) -> Option<Result<O::Item, Refusal>> {
-        let outcome = match self.slot.look() {
-            Look::Nothing => return None,
-            Look::Item(item) => Ok(item),
-            Look::Shut => Err(Refusal::Closed),
-        };
-        self.key = None;
-        Some(outcome)
-    }
-
-    /// Leaves the line, or finds that the wait is over.
-    #[cold]
-    fn give_up(&mut self) -> Result<O::Item, Refusal> {
-        let mut state = self.store.lock();
-        if let Some(outcome) = self.look() {
-            return outcome;
-        }
-        if let Some(key) = self.key.take() {
-            drop(state.lists.getters.take(key));
-        }
-        Err(Refusal::NotNow)
-    }
-
-    /// As [`Awaiting::give_up`], by one who can't use what he was handed any more.
-    #[cold]
-    fn unwind(&mut self) {
-        let Ok(item) = self.give_up() else { return };
-        let mut state = self.store.lock();
-        let unwanted = state.take_back(item);
-        self.store.settle(state);
-        drop(unwanted);
-    }
-}
-
-impl<O: Order> Drop for Awaiting<'_, O> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if self.key.is_some() {
-            self.unwind();
-        }
-    }
-}
-
-/// What somebody waits to be promised.
+/// What somebody waits for.
 #[derive(Clone, Copy)]
 pub(super) enum Line {
     Getters,
@@ -152,13 +32,6 @@ enum Left {
 }
 
 impl Line {
-    fn why(self) -> Why {
-        match self {
-            Line::Getters => AN_ITEM,
-            Line::Putters => ROOM,
-        }
-    }
-
     fn is_granted<O: Order>(self, state: &State<O>, key: &Key) -> bool {
         match self {
             Line::Getters => state.lists.getters.is_granted(key),
@@ -183,25 +56,207 @@ impl Line {
             (false, _) => Left::Early,
         }
     }
+
+    /// Takes back what somebody in this line was promised.
+    fn take_back<O: Order>(self, state: &mut State<O>) {
+        match self {
+            Line::Getters => state.give_promise_back(),
+            Line::Putters => state.allotted -= 1,
+        }
+    }
+
+    /// Takes those out who never run again, and takes back what they were promised; false if there
+    /// were none. Whoever has just come looks only if there is a promise that was not used yet.
+    fn bury<O: Order>(self, state: &mut State<O>, woken: bool) -> bool {
+        fn bury<P>(list: &mut WaitList<P>, woken: bool) -> Option<Buried<P>> {
+            (woken || list.is_any_granted()).then(|| list.bury())
+        }
+        let (promised, any) = match self {
+            Line::Getters => match bury(&mut state.lists.getters, woken) {
+                None => return false,
+                Some(Buried { granted, ungranted }) => (
+                    granted.iter().filter(|wish| wish.promised).count(),
+                    ungranted || !granted.is_empty(),
+                ),
+            },
+            Line::Putters => match bury(&mut state.lists.putters, woken) {
+                None => return false,
+                Some(Buried { granted, ungranted }) => (
+                    granted.iter().filter(|allotted| **allotted).count(),
+                    ungranted || !granted.is_empty(),
+                ),
+            },
+        };
+        (0..promised).for_each(|_| self.take_back(state));
+        any
+    }
 }
 
-/// Given up when the wait is unwound: what was promised goes to the next.
+impl<O: Order> Store<O> {
+    /// Gets into the line for an item, of which there is none to spare, and parks until one has
+    /// been handed over or promised. To be called with the lock held.
+    #[inline(always)]
+    pub(super) fn wait_for_item(
+        &self,
+        mut state: Held<'_, State<O>>,
+        patience: Patience,
+    ) -> Result<O::Item, Refusal> {
+        let slot = Slot::new();
+        // SAFETY: `place` keeps the slot where it is: it is dropped first, and by then the address
+        // has been used, or it takes it out of the line.
+        let wish = Wish::slot(unsafe { slot.address() });
+        let key = state.lists.getters.push(wish, Notice::to_me());
+        let mut place = Place {
+            store: self,
+            line: Line::Getters,
+            slot: Some(&slot),
+            key: Some(key),
+        };
+        drop(state);
+        let _enlisted = ended::Enlisted::if_without_a_hub();
+        let deadline = patience.deadline();
+        let is_late = || deadline.is_some_and(|deadline| deadline <= cancel::now());
+        let (mut late, mut woken) = (is_late(), false);
+        loop {
+            // What comes between the lock and this park wakes it at once.
+            if !late {
+                if !(ended::is_any() && self.take_over(Line::Getters, woken)) {
+                    cancel::park_on_here(AN_ITEM, deadline);
+                }
+                (late, woken) = (is_late(), true);
+            }
+            if let Some(item) = slot.take() {
+                place.key = None;
+                return Ok(item);
+            }
+            if let Some(outcome) = place.come_for_item(late, patience) {
+                return outcome;
+            }
+        }
+    }
+
+    /// Parks whoever runs, whose notice stands under `key`, until he is promised what he waits
+    /// for; the lock is held then, and the promise is still counted.
+    pub(super) fn wait(
+        &self,
+        line: Line,
+        key: Key,
+        patience: Patience,
+    ) -> Result<Held<'_, State<O>>, Refusal> {
+        let mut place = Place {
+            store: self,
+            line,
+            slot: None,
+            key: Some(key),
+        };
+        let _enlisted = ended::Enlisted::if_without_a_hub();
+        let why = match line {
+            Line::Getters => AN_ITEM,
+            Line::Putters => ROOM,
+        };
+        let deadline = patience.deadline();
+        let is_late = || deadline.is_some_and(|deadline| deadline <= cancel::now());
+        let (mut late, mut woken) = (is_late(), false);
+        loop {
+            // As above.
+            if !late {
+                if !(ended::is_any() && self.take_over(line, woken)) {
+                    cancel::park_on(why, deadline);
+                }
+                (late, woken) = (is_late(), true);
+            }
+            if let Some(outcome) = place.leave_if_granted_or(late) {
+                return outcome;
+            }
+        }
+    }
+
+    /// For who does not wait: what those were promised who never run again is free first.
+    #[inline]
+    pub(super) fn without_the_dead<'a>(
+        &'a self,
+        state: Held<'a, State<O>>,
+        line: Line,
+        patience: Patience,
+    ) -> Held<'a, State<O>> {
+        if patience != Patience::None || !ended::is_any() {
+            return state;
+        }
+        drop(state);
+        self.take_over(line, false);
+        self.lock()
+    }
+
+    /// As `waiting::take_over`.
+    #[cold]
+    fn take_over(&self, line: Line, woken: bool) -> bool {
+        let mut state = self.lock();
+        let any = line.bury(&mut state, woken);
+        if any {
+            self.settle(state);
+        }
+        any
+    }
+}
+
+/// Given up when the wait is unwound: what was promised or handed over goes to the next.
 struct Place<'a, O: Order> {
     store: &'a Store<O>,
     line: Line,
+    /// Where an item may be handed over.
+    slot: Option<&'a Slot<O::Item>>,
+    /// `None` when it has been left; not to be used when the slot has been filled.
     key: Option<Key>,
 }
 
-impl<O: Order> Drop for Place<'_, O> {
-    fn drop(&mut self) {
-        let Some(key) = self.key.take() else { return };
+impl<'a, O: Order> Place<'a, O> {
+    /// Leaves the line, with the lock, if the wait is over.
+    fn leave_if_granted_or(&mut self, late: bool) -> Option<Result<Held<'a, State<O>>, Refusal>> {
+        let (store, line) = (self.store, self.line);
+        let mut state = store.lock();
+        let granted = |key: &mut Key| late || line.is_granted(&state, key);
+        let key = self.key.take_if(granted)?;
+        Some(match line.leave(&mut state, key) {
+            Left::Promised => Ok(state),
+            Left::InVain => Err(Refusal::Closed),
+            Left::Early => Err(Refusal::NotNow),
+        })
+    }
+
+    /// Takes the item that was promised, if the wait is over.
+    #[inline(never)]
+    fn come_for_item(
+        &mut self,
+        late: bool,
+        patience: Patience,
+    ) -> Option<Result<O::Item, Refusal>> {
+        let outcome = self.leave_if_granted_or(late)?;
+        Some(outcome.and_then(|state| self.store.take_promised(state, patience)))
+    }
+
+    #[cold]
+    fn give_up(&self, key: Key) {
+        let handed_over = self.slot.and_then(Slot::take);
         let mut state = self.store.lock();
-        if let Left::Promised = self.line.leave(&mut state, key) {
-            match self.line {
-                Line::Getters => state.give_promise_back(),
-                Line::Putters => state.allotted -= 1,
+        let unwanted = match handed_over {
+            Some(item) => state.take_back(item).err(),
+            None => {
+                if let Left::Promised = self.line.leave(&mut state, key) {
+                    self.line.take_back(&mut state);
+                }
+                None
             }
-            self.store.settle(state);
+        };
+        self.store.settle(state);
+        drop(unwanted);
+    }
+}
+
+impl<O: Order> Drop for Place<'_, O> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.give_up(key);
         }
     }
 }

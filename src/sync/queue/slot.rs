@@ -1,56 +1,34 @@
-//! Where one who waits for an item is handed it: in his own memory.
+//! Where one who waits for an item is handed it: in his own frame.
 //!
 //! ```text
 //!   getter: Slot::new, its address into the line, unlock, park
-//!   putter:                                          lock, take the address out of the line,
-//!                                                    fill, unlock, wake
+//!   putter, on the same hub:                        lock, take the address out of the line,
+//!                                                   fill, unlock, wake
 //!   getter: look  ->  the item, and no lock
 //! ```
 //!
-//! So an item that somebody waits for costs two locks, not three. Whoever has the address has
-//! taken it out of the line, and touches the slot once, to fill or to shut it: from then on it is
-//! the getter's alone. A getter that leaves early looks under the lock: either its address is
-//! still in the line, and is taken out, or the slot has been filled or shut.
+//! So an item that somebody waits for costs two locks, not three. Only greenlets of one hub do it
+//! this way, so all of this is seen by one OS thread. What comes from elsewhere is promised: then
+//! it stays in the queue until its getter has come, for the getter's OS thread may end before.
 
-use std::cell::UnsafeCell;
-use std::mem::MaybeUninit;
+use std::cell::Cell;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU8, Ordering};
 
-const EMPTY: u8 = 0;
-const FULL: u8 = 1;
-const SHUT: u8 = 2;
-const TAKEN: u8 = 3;
+use crate::sync::waitlist::{Notice, WaitList};
 
 /// See the head of this file.
-pub(super) struct Slot<T> {
-    phase: AtomicU8,
-    /// Written before the phase becomes FULL, read after.
-    item: UnsafeCell<MaybeUninit<T>>,
-}
-
-/// What there is in a slot.
-pub(super) enum Look<T> {
-    Nothing,
-    Item(T),
-    /// There will be nothing.
-    Shut,
-}
+pub(super) struct Slot<T>(Cell<Option<T>>);
 
 impl<T> Slot<T> {
     #[inline]
     pub(super) fn new() -> Slot<T> {
-        Slot {
-            phase: AtomicU8::new(EMPTY),
-            item: UnsafeCell::new(MaybeUninit::uninit()),
-        }
+        Slot(Cell::new(None))
     }
 
-    /// For one who is to fill it, or to shut it.
+    /// For one who is to fill it.
     ///
     /// # Safety
-    /// There must be one at a time, and until it has been used or dropped, the slot must stay
-    /// where it is.
+    /// Until it has been used or dropped, the slot must stay where it is.
     #[inline]
     pub(super) unsafe fn address(&self) -> Address<T> {
         Address(NonNull::from(self))
@@ -58,59 +36,64 @@ impl<T> Slot<T> {
 
     /// Takes out what there is.
     #[inline]
-    pub(super) fn look(&self) -> Look<T> {
-        match self.phase.load(Ordering::Acquire) {
-            EMPTY => Look::Nothing,
-            FULL => {
-                self.phase.store(TAKEN, Ordering::Relaxed);
-                // SAFETY: FULL says that the item has been written, and that who wrote it does not
-                // come again. A slot is not `Sync`, so nobody else looks, and TAKEN says to later
-                // looks that it is gone.
-                Look::Item(unsafe { (*self.item.get()).assume_init_read() })
-            }
-            _ => Look::Shut,
-        }
+    pub(super) fn take(&self) -> Option<T> {
+        self.0.take()
     }
 
     #[cfg(test)]
     pub(super) fn is_full(&self) -> bool {
-        self.phase.load(Ordering::Acquire) == FULL
-    }
-}
-
-impl<T> Drop for Slot<T> {
-    #[inline]
-    fn drop(&mut self) {
-        if *self.phase.get_mut() == FULL {
-            // SAFETY: FULL says that there is an item; it is not looked at again.
-            unsafe { self.item.get_mut().assume_init_drop() }
-        }
+        let item = self.0.take();
+        let full = item.is_some();
+        self.0.set(item);
+        full
     }
 }
 
 /// Of a slot that nobody has filled yet.
 pub(super) struct Address<T>(NonNull<Slot<T>>);
 
-// SAFETY: it is good for handing a `T` to the thread that has the slot, for which `T: Send` is
-// enough.
+// SAFETY: other threads only carry it, and drop it; see `hand_over`.
 unsafe impl<T: Send> Send for Address<T> {}
 
-impl<T> Address<T> {
-    /// Hands an item over. Its owner may be gone as soon as this has begun to return.
-    #[inline]
-    pub(super) fn fill(self, item: T) {
-        // SAFETY: the slot is there and nobody else writes to it: the word of who made the address.
-        // Its owner does not read the item before the phase says so.
-        unsafe {
-            let slot = self.0.as_ref();
-            (*slot.item.get()).write(item);
-            slot.phase.store(FULL, Ordering::Release);
+/// How somebody is given his item. In two words, as a [`Notice`] is, and for the same reason.
+pub(super) struct Wish<T> {
+    /// Where he may be handed it, and is out of the line then.
+    pub(super) slot: Option<Address<T>>,
+    /// Whether one is kept for him, to come for.
+    pub(super) promised: bool,
+}
+
+impl<T> Wish<T> {
+    /// To be promised one.
+    pub(super) fn promise() -> Wish<T> {
+        Wish {
+            slot: None,
+            promised: false,
         }
     }
 
-    /// Says that there will be nothing.
-    pub(super) fn shut(self) {
-        // SAFETY: as in `fill`.
-        unsafe { self.0.as_ref().phase.store(SHUT, Ordering::Release) }
+    #[inline]
+    pub(super) fn slot(address: Address<T>) -> Wish<T> {
+        Wish {
+            slot: Some(address),
+            promised: false,
+        }
     }
+}
+
+/// Hands an item to who waits for one with a slot, is the first in the line, and is a greenlet of
+/// this hub; he is to be told.
+#[inline(always)]
+pub(super) fn hand_over<T>(getters: &mut WaitList<Wish<T>>, item: T) -> Result<Notice, T> {
+    let first = getters.first_of_this_hub();
+    if first.is_some_and(|wish| wish.slot.is_some())
+        && let Some((wish, notice)) = getters.take_first()
+        && let Some(Address(slot)) = wish.slot
+    {
+        // SAFETY: the slot is there: the word of who made the address. It is in the frame of a
+        // greenlet of this hub, so on this OS thread, which does nothing else meanwhile.
+        unsafe { slot.as_ref().0.set(Some(item)) };
+        return Ok(notice);
+    }
+    Err(item)
 }

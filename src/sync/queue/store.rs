@@ -8,19 +8,13 @@
 //!              +----------------------------------------------------------------------+
 //! ```
 //!
-//! **Handing over.** Who waits for an item waits with a slot, and is handed his item there, in the
-//! order of arrival: see `slot`. If he is killed before he has looked, it goes back to where it
-//! came from, and to the next. Meanwhile it takes up no room.
-//!
-//! **Promises.** Where an item is not to be taken without a comparison, or only to be looked at, or
-//! somebody stands by it, that can't be. Then whoever has waited longest is *promised* one (as
-//! those who wait for room are allotted it) and woken; until he has come for it, or has been
-//! killed and his promise was passed on, it is kept for him, and `spare` and `room` are what is
-//! left for others. So between two holds of the lock:
+//! **Promises.** Items leave the order into the hands of who takes them. Whoever has waited longest
+//! is *promised* one of them (or allotted room for his own) and woken; until he has come for it,
+//! or has been killed and his promise was passed on, it is kept for him, and `spare` and `room`
+//! are what is left for others. So between two holds of the lock:
 //!
 //! ```text
-//!     somebody waits for an item  =>  every item is promised, or the next one is to be handed
-//!                                     over as soon as who was promised one has come for it
+//!     somebody waits for an item  =>  every item is promised
 //!     somebody waits for room     =>  all room is allotted
 //! ```
 //!
@@ -29,6 +23,9 @@
 //! lists change under the same lock, there is no race between "put, then look who waits" and
 //! "come to wait, then look what there is", and no fence is needed; `tests.rs` goes through all
 //! sequences of such steps.
+//!
+//! **Handing over.** An item that is put while a greenlet of the same hub waits for one, and that
+//! needs no comparing, goes past the order and into its hands: see `slot`. It takes up no room.
 //!
 //! **Foreign code** (`Ord`, what a peek calls, `Drop`) never runs under the lock. For the first
 //! two the whole order is *in hand*: taken out, and put back when they are done, have panicked
@@ -40,7 +37,7 @@ use super::brief::{Brief, Held};
 use super::hand::{InHand, Promise};
 use super::order::Order;
 use super::place::Line;
-use super::slot::Address;
+use super::slot::{Wish, hand_over};
 use crate::cancel;
 use crate::hub::{Hub, with_hub};
 use crate::sync::waitlist::{Notice, WaitList};
@@ -94,32 +91,6 @@ pub(super) struct State<O: Order> {
     pub(super) promised: usize,
     pub(super) allotted: usize,
     pub(super) lists: Lists<O::Item>,
-}
-
-/// How somebody is given his item. In two words, as a [`Notice`] is, and for the same reason.
-pub(super) struct Wish<T> {
-    /// Where he is handed it, and is out of the line then.
-    pub(super) slot: Option<Address<T>>,
-    /// Who has no slot comes for it when this is true.
-    pub(super) promised: bool,
-}
-
-impl<T> Wish<T> {
-    /// To be promised one.
-    pub(super) fn promise() -> Wish<T> {
-        Wish {
-            slot: None,
-            promised: false,
-        }
-    }
-
-    #[inline]
-    pub(super) fn slot(address: Address<T>) -> Wish<T> {
-        Wish {
-            slot: Some(address),
-            promised: false,
-        }
-    }
 }
 
 /// Who waits; where it says `bool`, whether they were allotted the room they wait for.
@@ -255,8 +226,15 @@ impl<O: Order> State<O> {
     /// others, for which `serve_getters` is to follow.
     #[inline(always)]
     pub(super) fn accept(&mut self, item: O::Item) -> Option<Notice> {
+        let mut item = item;
         if O::HANDS_OVER && !self.lists.getters.is_empty() && self.may_hand_over() {
-            return self.hand_over(item);
+            match hand_over(&mut self.lists.getters, item) {
+                Ok(notice) => {
+                    self.unfinished += 1;
+                    return Some(notice);
+                }
+                Err(back) => item = back,
+            }
         }
         self.push(item);
         None
@@ -266,21 +244,6 @@ impl<O: Order> State<O> {
     #[inline(always)]
     fn may_hand_over(&self) -> bool {
         self.promised == 0 && self.hand.is_none()
-    }
-
-    #[inline(always)]
-    fn hand_over(&mut self, item: O::Item) -> Option<Notice> {
-        if let Some(wish) = self.lists.getters.first_mut()
-            && wish.slot.is_some()
-            && let Some((wish, notice)) = self.lists.getters.take_first()
-            && let Some(slot) = wish.slot
-        {
-            self.unfinished += 1;
-            slot.fill(item);
-            return Some(notice);
-        }
-        self.push(item);
-        None
     }
 
     /// Takes back an item that was handed over and not used; `Err` if it is to be dropped.
@@ -298,38 +261,20 @@ impl<O: Order> State<O> {
 
     fn serve_getters(&mut self, notices: &mut Notices) {
         while self.spare() > 0 && self.hand.is_none() {
-            let Some(wish) = self.lists.getters.first_mut() else {
-                break;
-            };
-            if wish.slot.is_none() {
-                wish.promised = true;
-                self.promised += 1;
-                notices.add(self.lists.getters.grant_first());
-            } else if let Some(item) = self.may_hand_over().then(|| self.order.pop()).flatten() {
-                notices.add(self.take_first_out(|slot| slot.fill(item)));
-            } else {
-                break;
-            }
+            let getter = self
+                .lists
+                .getters
+                .grant_first_with(|wish| wish.promised = true);
+            let Some(notice) = getter else { break };
+            self.promised += 1;
+            notices.add([notice]);
         }
         if self.is_over() {
-            while let Some(wish) = self.lists.getters.first_mut() {
-                let notice = if wish.slot.is_none() {
-                    self.lists.getters.grant_first()
-                } else {
-                    self.take_first_out(Address::shut)
-                };
-                notices.add(notice);
-            }
+            notices.add(self.lists.getters.grant_all());
         }
         if self.is_readable() && !self.lists.readable.is_empty() {
             notices.add(self.lists.readable.grant_all());
         }
-    }
-
-    fn take_first_out(&mut self, use_slot: impl FnOnce(Address<O::Item>)) -> Option<Notice> {
-        let (wish, notice) = self.lists.getters.take_first()?;
-        wish.slot.map(use_slot);
-        Some(notice)
     }
 
     fn serve_putters(&mut self, notices: &mut Notices) {
@@ -429,10 +374,15 @@ impl<O: Order> Store<O> {
     #[inline(never)]
     fn put_slowly(
         &self,
-        mut state: Held<'_, State<O>>,
+        state: Held<'_, State<O>>,
         item: O::Item,
         patience: Patience,
     ) -> Result<(), (Refusal, O::Item)> {
+        let mut state = self.without_the_dead(state, Line::Putters, patience);
+        if state.room() > 0 && !state.closed {
+            self.accept(state, item);
+            return Ok(());
+        }
         if state.closed {
             return Err((Refusal::Closed, item));
         }
@@ -476,14 +426,29 @@ impl<O: Order> Store<O> {
         if O::HANDS_OVER && state.spare() == 0 && !state.is_over() && patience != Patience::None {
             return self.wait_for_item(state, patience);
         }
-        let mut state = self.promise(state, patience)?;
+        let state = self.without_the_dead(state, Line::Getters, patience);
+        let state = self.promise(state, patience)?;
+        self.take_promised(state, patience)
+    }
+
+    /// Takes an item that was promised to the caller.
+    pub(super) fn take_promised<'a>(
+        &'a self,
+        mut state: Held<'a, State<O>>,
+        patience: Patience,
+    ) -> Result<O::Item, Refusal> {
         if O::COMPARES || state.hand.is_some() || state.drained {
             drop(state);
             return Promise(self).get(patience);
         }
         state.promised -= 1;
         let item = state.order.pop();
-        self.settle_get(state);
+        if state.lists.nobody_wants_items() {
+            self.settle_get(state);
+        } else {
+            // Nothing could be handed over while there was a promise.
+            self.settle(state);
+        }
         item.ok_or(Refusal::Closed)
     }
 
@@ -493,7 +458,8 @@ impl<O: Order> Store<O> {
         patience: Patience,
         look: impl FnOnce(&O::Item) -> R,
     ) -> Result<R, Refusal> {
-        drop(self.promise(self.lock(), patience)?);
+        let state = self.without_the_dead(self.lock(), Line::Getters, patience);
+        drop(self.promise(state, patience)?);
         let mut hand = Promise(self).take_order(patience)?;
         hand.order.front().map(look).ok_or(Refusal::Closed)
     }

@@ -11,8 +11,8 @@
 use std::collections::HashSet;
 
 use super::order::{Fifo, Order};
-use super::slot::{Look, Slot};
-use super::store::{State, Wish};
+use super::slot::{Slot, Wish};
+use super::store::State;
 use crate::hub::waker::Waker;
 use crate::sync::waitlist::{Key, Notice};
 
@@ -23,7 +23,7 @@ enum Waiter {
     Idle,
     /// In line for an item, told already or not, to come for it.
     Getting(Key),
-    /// In line for an item, handed it already or not.
+    /// In line for an item, handed or promised it already or not.
     Awaiting(Key, Box<Slot<usize>>),
     /// In line for room.
     Putting(Key),
@@ -32,6 +32,8 @@ enum Waiter {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Step {
     TryPut,
+    /// On another hub than that of those who wait.
+    TryPutFromAfar,
     TryGet,
     /// The waiter gets into the line for an item, if it would have to wait.
     WaitToGet(usize),
@@ -50,6 +52,7 @@ const WAITERS: usize = 3;
 fn steps() -> Vec<Step> {
     let mut all = vec![
         Step::TryPut,
+        Step::TryPutFromAfar,
         Step::TryGet,
         Step::Widen,
         Step::Close,
@@ -101,6 +104,12 @@ impl Model {
         self.settle();
     }
 
+    fn push_from_afar(&mut self) {
+        self.state.push(self.put);
+        self.put += 1;
+        self.settle();
+    }
+
     fn take(&mut self) {
         let item = self.state.order.pop();
         self.got.push(item.expect("there is what was promised"));
@@ -111,6 +120,9 @@ impl Model {
     fn step(&mut self, step: Step) -> bool {
         match step {
             Step::TryPut if !self.state.closed && self.state.room() > 0 => self.push(),
+            Step::TryPutFromAfar if !self.state.closed && self.state.room() > 0 => {
+                self.push_from_afar();
+            }
             Step::TryGet if self.state.spare() > 0 => self.take(),
             Step::WaitToGet(who) => return self.wait_to_get(who),
             Step::WaitToPut(who) => return self.wait_to_put(who),
@@ -141,7 +153,7 @@ impl Model {
         let idle = matches!(self.waiters[who], Waiter::Idle);
         let waits = self.state.spare() == 0 && !self.state.is_over();
         if idle && waits {
-            let notice = Notice::Native(std::thread::current());
+            let notice = Notice::to_me();
             let getters = &mut self.state.lists.getters;
             self.waiters[who] = if self.slots {
                 let slot = Box::new(Slot::new());
@@ -175,13 +187,16 @@ impl Model {
                     self.take();
                 }
             }
-            Waiter::Awaiting(key, slot) => match slot.look() {
-                Look::Nothing => {
-                    self.waiters[who] = Waiter::Awaiting(key, slot);
-                    return false;
+            Waiter::Awaiting(key, slot) => match slot.take() {
+                Some(item) => self.got.push(item),
+                None => {
+                    self.waiters[who] = Waiter::Getting(key);
+                    let over = self.run(who);
+                    if let Waiter::Getting(key) = std::mem::take(&mut self.waiters[who]) {
+                        self.waiters[who] = Waiter::Awaiting(key, slot);
+                    }
+                    return over;
                 }
-                Look::Item(item) => self.got.push(item),
-                Look::Shut => {}
             },
             Waiter::Putting(key) if self.state.lists.putters.is_granted(&key) => {
                 if self.state.lists.putters.remove(key).payload {
@@ -208,13 +223,15 @@ impl Model {
                     self.state.give_promise_back();
                 }
             }
-            Waiter::Awaiting(key, slot) => match slot.look() {
-                Look::Nothing => drop(self.state.lists.getters.take(key)),
-                Look::Item(item) => {
+            Waiter::Awaiting(key, slot) => match slot.take() {
+                Some(item) => {
                     self.back += 1;
                     self.got.extend(self.state.take_back(item).err());
                 }
-                Look::Shut => {}
+                None => {
+                    self.waiters[who] = Waiter::Getting(key);
+                    return self.leave(who);
+                }
             },
             Waiter::Putting(key) => {
                 let left = self.state.lists.putters.remove(key);
@@ -286,7 +303,8 @@ impl Model {
                 Waiter::Idle => 0,
                 Waiter::Getting(key) => 1 + usize::from(state.lists.getters.is_granted(key)),
                 Waiter::Putting(key) => 3 + usize::from(state.lists.putters.is_granted(key)),
-                Waiter::Awaiting(_, slot) => 5 + usize::from(slot.is_full()),
+                Waiter::Awaiting(_, slot) if slot.is_full() => 5,
+                Waiter::Awaiting(key, _) => 6 + usize::from(state.lists.getters.is_granted(key)),
             });
         }
         print
@@ -295,7 +313,8 @@ impl Model {
 
 #[test]
 fn no_sequence_of_steps_loses_a_wake_or_an_item() {
-    no_sequence_loses_anything(true);
+    // Where there is a hub, its root waits as a greenlet does.
+    crate::greenlet::run(|| no_sequence_loses_anything(true));
 }
 
 #[test]
