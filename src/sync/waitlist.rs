@@ -342,11 +342,19 @@ impl<P> WaitList<P> {
     /// what it gets.
     #[inline(always)]
     pub(crate) fn take_first(&mut self) -> Option<(P, Notice)> {
-        if self.first == NONE {
-            return None;
+        let (index, free) = (self.first, self.free);
+        let node = self.nodes.get_mut(index as usize)?;
+        let (notice, payload) = (node.notice.take()?, node.payload.take()?);
+        node.state = State::Free;
+        self.first = std::mem::replace(&mut node.next, free);
+        match self.first {
+            NONE => self.last = NONE,
+            next => self.node_mut(next).previous = NONE,
         }
-        let (left, notice) = self.take(Key(self.first));
-        notice.map(|notice| (left.payload, notice))
+        self.free = index;
+        self.waiting -= 1;
+        self.one_less();
+        Some((payload, notice))
     }
 
     /// Whether anybody has been granted something and not taken it yet.
@@ -454,12 +462,17 @@ impl<P> WaitList<P> {
         node.next = free;
         let payload = node.payload.take().expect("it is there until the removal");
         self.free = index;
+        self.one_less();
+        let granted = state != State::Waiting;
+        (Left { granted, payload }, untold)
+    }
+
+    #[inline(always)]
+    fn one_less(&mut self) {
         self.used -= 1;
         if self.used == 0 && self.nodes.capacity() > KEPT_MAX {
             self.give_back();
         }
-        let granted = state != State::Waiting;
-        (Left { granted, payload }, untold)
     }
 
     #[cold]

@@ -94,7 +94,7 @@ impl Line {
 
 impl<O: Order> Store<O> {
     /// Gets into the line for an item, of which there is none to spare, and parks until one has
-    /// been handed over or promised. To be called with the lock held.
+    /// been handed over or promised. To be called with the lock held, on a hub.
     #[inline(always)]
     pub(super) fn wait_for_item(
         &self,
@@ -113,7 +113,6 @@ impl<O: Order> Store<O> {
             key: Some(key),
         };
         drop(state);
-        let _enlisted = ended::Enlisted::if_without_a_hub();
         let deadline = patience.deadline();
         let is_late = || deadline.is_some_and(|deadline| deadline <= cancel::now());
         let (mut late, mut woken) = (is_late(), false);

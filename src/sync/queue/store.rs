@@ -423,7 +423,8 @@ impl<O: Order> Store<O> {
         state: Held<'a, State<O>>,
         patience: Patience,
     ) -> Result<O::Item, Refusal> {
-        if O::HANDS_OVER && state.spare() == 0 && !state.is_over() && patience != Patience::None {
+        let waits = state.spare() == 0 && !state.is_over() && patience != Patience::None;
+        if O::HANDS_OVER && waits && with_hub(|hub| hub.is_some()) {
             return self.wait_for_item(state, patience);
         }
         let state = self.without_the_dead(state, Line::Getters, patience);
