@@ -383,3 +383,32 @@ fn nothing_blocking_that_this_std_imports_is_missing() {
         );
     }
 }
+
+/// It may have interrupted anything, an allocation for one, and stand on the signal stack, where
+/// the next signal would write over it.
+#[test]
+fn a_handler_of_signals_lets_nobody_run_in_its_middle() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    monkey::patch_all().unwrap();
+    let usr1 = greenroom::signal::Signal::USR1;
+    let signals = greenroom::signal::Signals::new(&[usr1]).unwrap();
+    let turns = Arc::new(AtomicUsize::new(0));
+    let others = Arc::clone(&turns);
+    let other = greenroom::spawn(move || {
+        loop {
+            others.fetch_add(1, Ordering::Relaxed);
+            greenroom::yield_now();
+        }
+    });
+    let raises = greenroom::spawn(move || {
+        let before = turns.load(Ordering::Relaxed);
+        for _ in 0..1000 {
+            // SAFETY: a plain number; the signal comes to this very thread.
+            unsafe { libc::raise(libc::SIGUSR1) };
+        }
+        turns.load(Ordering::Relaxed) - before
+    });
+    assert_eq!(raises.join().unwrap(), 0);
+    assert_eq!(signals.pending(), 1000);
+    other.kill();
+}
