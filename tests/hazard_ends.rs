@@ -6,6 +6,8 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+mod hazard_support;
+
 use greenroom::fiber::{self, Fiber};
 use greenroom::generator::Generator;
 use greenroom::{spawn, spawn_local, yield_now};
@@ -209,4 +211,35 @@ fn a_local_of_the_root_says_at_the_end_that_it_is_gone() {
         LOCAL.with(|_| ());
     });
     assert!(ASKED.load(Ordering::Relaxed));
+}
+
+/// The destructors of the OS thread's thread-locals then run on the stack of a greenlet.
+#[test]
+fn an_exit_in_a_greenlet_lets_nobody_run_who_stands_in_a_thread_local() {
+    static GONE: AtomicBool = AtomicBool::new(false);
+    static ENDS: AtomicBool = AtomicBool::new(false);
+    thread_local! {
+        static LENT: Noted = const { Noted::new(&GONE) };
+    }
+    let test = "an_exit_in_a_greenlet_lets_nobody_run_who_stands_in_a_thread_local";
+    let output = hazard_support::alone(test, || {
+        let stands = || {
+            LENT.with(|lent| {
+                lent.before.set(|| {
+                    ENDS.store(true, Ordering::Relaxed);
+                    let_others_run();
+                });
+                loop {
+                    yield_now();
+                    assert!(!ENDS.load(Ordering::Relaxed));
+                }
+            })
+        };
+        drop(spawn(stands));
+        spawn(|| std::process::exit(7)).join().expect("it exits");
+    });
+    let Some(output) = output else { return };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(7), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
 }

@@ -380,7 +380,6 @@ impl Hub {
     fn switch_out(&self, task: TaskPtr) {
         if self.is_root(task) {
             self.turn_until_root_runs();
-            sys::ending::look();
             if let Some(report) = self.stuck.take() {
                 panic!("{report}");
             }
