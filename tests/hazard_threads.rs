@@ -431,11 +431,13 @@ fn a_process_that_exits_runs_nothing_more_of_its_greenlets() {
 #[test]
 fn the_end_of_a_run_kills_what_is_left_and_lets_its_destructors_park() {
     let _bound = bounded();
-    let drops = Arc::new(AtomicUsize::new(0));
+    let (begun, drops) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (begun, drops) = (Arc::new(begun), Arc::new(drops));
     greenroom::run(|| {
         for (_, park) in hazard_support::PARKS {
-            let drops = Arc::clone(&drops);
+            let (begun, drops) = (Arc::clone(&begun), Arc::clone(&drops));
             drop(spawn(move || {
+                begun.fetch_add(1, Ordering::Relaxed);
                 let _drop = OnDrop(|| {
                     sleep(ms(1));
                     spawn(|| sleep(ms(1))).join().unwrap();
@@ -443,6 +445,10 @@ fn the_end_of_a_run_kills_what_is_left_and_lets_its_destructors_park() {
                 });
                 park();
             }));
+        }
+        // Who is killed before it has begun has nothing to drop, and some block for long.
+        while begun.load(Ordering::Relaxed) < hazard_support::PARKS.len() {
+            yield_now();
         }
         sleep(ms(2));
     });

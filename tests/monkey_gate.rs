@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::ptr::null_mut;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -382,4 +383,61 @@ fn nothing_blocking_that_this_std_imports_is_missing() {
             "std calls {name}, which is not hooked"
         );
     }
+}
+
+/// How often others run while a greenlet raises SIGUSR1 a thousand times.
+fn turns_while_raising() -> usize {
+    let turns = Arc::new(AtomicUsize::new(0));
+    let others = Arc::clone(&turns);
+    let other = greenroom::spawn(move || {
+        loop {
+            others.fetch_add(1, Ordering::Relaxed);
+            greenroom::yield_now();
+        }
+    });
+    let raises = greenroom::spawn(move || {
+        let before = turns.load(Ordering::Relaxed);
+        for _ in 0..1000 {
+            // SAFETY: a plain number; the signal comes to this very thread.
+            unsafe { libc::raise(libc::SIGUSR1) };
+        }
+        turns.load(Ordering::Relaxed) - before
+    });
+    let turns = raises.join().unwrap();
+    other.kill();
+    turns
+}
+
+/// It may have interrupted anything, an allocation for one, and stand on the signal stack, where
+/// the next signal would write over it.
+#[test]
+fn a_handler_of_signals_lets_nobody_run_in_its_middle() {
+    static WRITER: AtomicI32 = AtomicI32::new(-1);
+    extern "C" fn writes(_: libc::c_int) {
+        // SAFETY: one byte is there to be read.
+        unsafe { libc::write(WRITER.load(Ordering::Relaxed), b"x".as_ptr().cast(), 1) };
+    }
+    monkey::patch_all().unwrap();
+    let usr1 = greenroom::signal::Signal::USR1;
+    let signals = greenroom::signal::Signals::new(&[usr1]).unwrap();
+    assert_eq!(turns_while_raising(), 0, "ours");
+    assert_eq!(signals.pending(), 1000);
+    drop(signals);
+
+    // As crates do that tell of signals by a pipe.
+    let (mut reader, writer) = UnixStream::pair().unwrap();
+    writer.set_nonblocking(true).unwrap();
+    WRITER.store(writer.as_raw_fd(), Ordering::Relaxed);
+    // SAFETY: zeroed is a valid sigaction; the handler makes a call that handlers may make.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = writes as *const () as usize;
+        action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
+        assert_eq!(libc::sigaction(libc::SIGUSR1, &action, null_mut()), 0);
+    }
+    assert_eq!(turns_while_raising(), 0, "theirs");
+    drop(writer);
+    let mut told = Vec::new();
+    reader.read_to_end(&mut told).unwrap();
+    assert!(!told.is_empty());
 }

@@ -337,3 +337,91 @@ fn resident_kilobytes() -> u64 {
         .parse()
         .unwrap()
 }
+
+/// A value that is used by who stands in it, and notes if that was too late.
+struct Lent;
+
+thread_local! {
+    static LENT_IS_GONE: Cell<bool> = const { Cell::new(false) };
+    static RESUMES: Resumes = const { Resumes(RefCell::new(None)) };
+    static LENT: Lent = const { Lent };
+    static AT_END: Cell<Option<fn()>> = const { Cell::new(None) };
+    static ENDS: Ends = const { Ends };
+}
+static LATE_USES: AtomicUsize = AtomicUsize::new(0);
+
+impl Lent {
+    fn be_used(&self) {
+        LATE_USES.fetch_add(LENT_IS_GONE.get().into(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        LENT_IS_GONE.set(true);
+    }
+}
+
+struct Resumes(RefCell<Option<greenroom::generator::Generator<(), (), ()>>>);
+
+impl Drop for Resumes {
+    fn drop(&mut self) {
+        let kept = self.0.take();
+        kept.into_iter().flatten().for_each(drop);
+    }
+}
+
+/// Calls what is in `AT_END`.
+struct Ends;
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        AT_END.take().into_iter().for_each(|call| call());
+    }
+}
+
+#[test]
+fn a_generator_that_is_kept_in_them_does_not_run_on_at_their_end() {
+    struct Uses<'a>(&'a Lent);
+    impl Drop for Uses<'_> {
+        fn drop(&mut self) {
+            self.0.be_used();
+        }
+    }
+    turn_on();
+    let keeps = spawn(|| {
+        RESUMES.with(|_| ());
+        let body = |yielder: &greenroom::generator::Yielder<(), ()>, ()| {
+            LENT.with(|lent| {
+                let _uses = Uses(lent);
+                yielder.suspend(());
+                lent.be_used();
+            });
+        };
+        let mut generator = greenroom::generator::Generator::new(body).unwrap();
+        assert!(generator.next().is_some());
+        RESUMES.with(|resumes| resumes.0.replace(Some(generator)));
+    });
+    keeps.join().unwrap();
+    assert_eq!(LATE_USES.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn who_is_spawned_at_their_end_does_not_share_them_but_in_a_scope() {
+    static CAME: AtomicUsize = AtomicUsize::new(0);
+    turn_on();
+    let ends = spawn(|| {
+        ENDS.with(|_| ());
+        AT_END.set(Some(|| {
+            // It would outlive them.
+            let lost = spawn_local(|| ()).join().unwrap_err();
+            assert!(lost.not_started_because().is_some());
+            let within = scope(|s| s.spawn(|| spawn_local(|| ()).join().is_err()).join());
+            assert!(within.unwrap());
+            assert_eq!(spawn(|| 7).join().unwrap(), 7);
+            CAME.fetch_add(1, Ordering::Relaxed);
+        }));
+    });
+    ends.join().unwrap();
+    assert_eq!(CAME.load(Ordering::Relaxed), 1);
+}

@@ -70,11 +70,12 @@ impl<T: 'static> Family<T> {
         target: &Rc<Node<T>>,
         message: Message<T>,
     ) -> Result<T, FiberError> {
-        if !Rc::ptr_eq(self, &family::<T>()) {
-            return Err(FiberError::OtherGreenlet);
-        }
+        // First: at the end of an OS thread there is no family any more.
         if is_dying() {
             return Err(FiberError::Unwinding);
+        }
+        if !Rc::ptr_eq(self, &family::<T>()) {
+            return Err(FiberError::OtherGreenlet);
         }
         let me = self.current();
         let control = me.control().cloned();

@@ -18,7 +18,7 @@ use crate::cancel;
 use crate::generator::nested::{Control, Nested};
 use crate::hub::CoroutineId;
 use crate::hub::nested::innermost;
-use crate::sys::panics;
+use crate::sys::{ending, panics};
 
 pub(super) type Run<T> = Box<dyn FnOnce(T) -> T>;
 
@@ -251,13 +251,14 @@ fn while_dying<R>(id: CoroutineId, f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Whether whoever runs is a destructor of a fiber that is being dropped.
+/// Whether whoever runs is a destructor of a fiber that is being dropped, or of a thread-local.
 pub(super) fn is_dying() -> bool {
     let innermost = innermost();
-    innermost.is_some_and(|id| {
-        let dying = DYING.try_with(|dying| dying.borrow().contains(&id));
-        dying.unwrap_or(true)
-    })
+    ending::has_begun()
+        || innermost.is_some_and(|id| {
+            let dying = DYING.try_with(|dying| dying.borrow().contains(&id));
+            dying.unwrap_or(true)
+        })
 }
 
 fn tell_of_leak(nested: &Nested) {

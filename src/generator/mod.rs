@@ -55,7 +55,7 @@ pub use scoped::{Scoped, scoped};
 
 use crate::cancel;
 use crate::hub::nested::{innermost, tell_transferred};
-use crate::sys::panics;
+use crate::sys::{ending, panics};
 use nested::{Control, Misplaced, Nested};
 
 /// What a generator has done when it was resumed.
@@ -99,8 +99,9 @@ type Outcome<Ret> = Rc<Cell<Option<thread::Result<Ret>>>>;
 /// a `Ret`. It belongs to the OS thread on which it was made.
 ///
 /// Dropped half-way it unwinds from where it stands, and its destructors run, in the greenlet
-/// that drops it. Below a [`foreign`](crate::foreign) call, in a build with `panic = "abort"`, and
-/// where such a destructor yields, it can't: its stack is then leaked, with a line in the log.
+/// that drops it. It can't below a [`foreign`](crate::foreign) call, in a build with
+/// `panic = "abort"`, where such a destructor yields, and in the destructors of thread-locals at
+/// the end of the OS thread: its stack is then leaked, with a line in the log.
 ///
 /// # Examples
 /// ```
@@ -185,7 +186,7 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
     ///
     /// # Panics
     /// When the body does: the panic is carried over, and the generator is done. When it was done
-    /// before.
+    /// before, and in the destructors of thread-locals at the end of the OS thread.
     ///
     /// # Parks
     /// As the body does. A kill or a timeout of the caller unwinds the body, then the caller.
@@ -220,6 +221,10 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
 
     fn go_on(&mut self, input: Input<In>) -> GeneratorState<Out, Ret> {
         assert!(!self.done, "a generator was resumed after its end");
+        assert!(
+            !ending::has_begun(),
+            "a generator was resumed at the end of its OS thread"
+        );
         let thrown = matches!(input, Input::Throw(_));
         self.exchange.input.set(Some(input));
         self.done = self.switch(thrown, Nested::resume) || self.nested.control().is_stuck();
@@ -295,7 +300,7 @@ impl<Out, Ret> Iterator for Generator<(), Out, Ret> {
     type Item = Out;
 
     fn next(&mut self) -> Option<Out> {
-        if self.done {
+        if self.done || ending::has_begun() {
             return None;
         }
         match self.resume(()) {

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! A body is never freed half-way. To end one early it is resumed once more, to unwind; what
-//! withstands that is left where it is for good: *stuck*, its stack leaked.
+//! withstands that is left where it is for good: *stuck*, its stack leaked. So is each that is
+//! left when its OS thread ends: what of the thread's locals it stands in may be gone.
 //!
 //! Facts:
 //! 1. `leave` switches only while its body is the innermost one of the greenlet that resumed it:
@@ -31,7 +32,7 @@ use crate::cancel::{self, Standing};
 use crate::coroutine::{Coroutine, Suspender};
 use crate::hub::CoroutineId;
 use crate::hub::nested::{give_stack, innermost, step_to, take_stack};
-use crate::sys::panics;
+use crate::sys::{ending, panics};
 
 /// See the head of this file. Dropping one that has begun and not ended leaks its stack.
 pub(crate) struct Nested {
@@ -74,6 +75,10 @@ impl Nested {
         stack_size: Option<usize>,
         body: impl FnOnce(&Rc<Control>),
     ) -> io::Result<Nested> {
+        if ending::has_begun() {
+            let why = "this OS thread is ending: nothing can be resumed any more";
+            return Err(io::Error::other(why));
+        }
         let (stack, home) = take_stack(stack_size)?;
         let control = Rc::new(Control {
             id: CoroutineId::next(),
@@ -129,6 +134,7 @@ impl Nested {
         let outer = step_to(Some(control.id));
         let ended = coroutine.resume();
         step_to(outer);
+        ending::look();
         if ended && let Some(coroutine) = self.coroutine.take() {
             give_stack(coroutine.into_stack(), self.home);
         }
@@ -139,6 +145,10 @@ impl Nested {
     /// withstood that, and is stuck for good.
     pub(crate) fn end(&mut self) -> bool {
         self.control.ending.set(true);
+        if self.coroutine.is_some() && ending::has_begun() {
+            self.control.stuck.set(true);
+            return false;
+        }
         self.coroutine.is_none() || self.resume()
     }
 }

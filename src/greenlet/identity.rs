@@ -12,7 +12,7 @@ use std::io;
 use crate::hub::{Hub, Task};
 
 #[cfg(feature = "monkey")]
-pub(super) use own::{end, for_new, give};
+pub(super) use own::{end, ends, for_new, give};
 #[cfg(feature = "monkey")]
 pub(crate) use own::{of, of_greenlet, state, turn_on};
 
@@ -21,6 +21,8 @@ mod own {
     use super::{Hub, Task, io};
     use crate::cancel;
     use crate::greenlet::Greenlet;
+    use crate::hub::with_hub;
+    use crate::sys::ending;
     use crate::sys::identity::{Identity, probe};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,6 +71,13 @@ mod own {
         task.local().identity.borrow().clone()
     }
 
+    /// Whether whoever runs is the end of a greenlet's own thread-locals: who shares them from
+    /// here on and outlives that would stand in what is gone.
+    pub(in super::super) fn ends() -> bool {
+        let of_greenlet = |hub: &Hub| hub.running_greenlet().and_then(|task| of(task.get()));
+        ending::has_begun() && with_hub(|hub| hub.and_then(of_greenlet)).is_some()
+    }
+
     /// As [`of`], for a greenlet that was just spawned here.
     pub(crate) fn of_greenlet<T>(greenlet: &Greenlet<T>) -> Option<Arc<Identity>> {
         of(&greenlet.thread.task)
@@ -82,6 +91,7 @@ mod own {
         let identity = task.local().identity.borrow();
         let Some(identity) = &*identity else { return };
         if identity.has_one_user() {
+            ending::begin();
             // SAFETY: they are what the running greenlet runs with, and nobody else has them.
             cancel::shield(|| cancel::foreign(|| unsafe { identity.run_destructors() }));
         }
@@ -101,3 +111,8 @@ pub(super) fn give(_task: &Task, _: Identity) {}
 
 #[cfg(not(feature = "monkey"))]
 pub(super) fn end(_task: &Task) {}
+
+#[cfg(not(feature = "monkey"))]
+pub(super) fn ends() -> bool {
+    false
+}

@@ -68,6 +68,10 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
+    if plan.shares_thread_locals && identity::ends() {
+        let why = "these thread-locals are ending: nobody can share them any more";
+        return Err(io::Error::other(why));
+    }
     // SAFETY: nothing is borrowed.
     unsafe { launch_here(plan, f, || ()) }
 }

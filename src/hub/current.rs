@@ -9,9 +9,9 @@
 //!   epoll set. If a greenlet that forked returns in the child, the child ends there, as one
 //!   does whose forking thread returns.
 //! * When a thread ends with parked greenlets, they and the hub are leaked, and who joins them
-//!   from elsewhere is told. To unwind their
-//!   stacks there, in the middle of the destruction of thread-locals, would be a use after
-//!   free reachable from safe code.
+//!   from elsewhere is told. To unwind their stacks there, or to let them run on, in the middle
+//!   of the destruction of thread-locals, would be a use after free reachable from safe code. So
+//!   the hub goes before the first of these, where that can be seen (`sys::ending`).
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -38,6 +38,13 @@ impl Drop for Owner {
             retire(hub);
         }
     }
+}
+
+/// The thread begins to end: what its destructors do, they do without a hub.
+fn end_with_thread() {
+    CURRENT.set(ptr::null());
+    let hub = OWNER.try_with(|owner| owner.0.take());
+    hub.ok().flatten().into_iter().for_each(retire);
 }
 
 /// Ends a hub: for good if all its greenlets have ended, by leaking it otherwise.
@@ -107,14 +114,19 @@ pub(crate) fn current_hub<R>(f: impl FnOnce(&Hub) -> R) -> io::Result<R> {
 
 #[cold]
 fn make_hub() -> io::Result<()> {
+    let ending = || io::Error::other("this OS thread is ending: it can have no greenlets");
+    if sys::ending::has_begun() {
+        return Err(ending());
+    }
     let hub = Hub::new(World::Real)?;
     let at = Rc::as_ptr(&hub);
     let kept = OWNER.try_with(|owner| {
         // After a fork the parent's hub is still there: leaked, as it belongs to the parent.
         std::mem::forget(owner.0.replace(Some(hub)));
     });
-    kept.map_err(|_| io::Error::other("this OS thread is ending: it can have no greenlets"))?;
+    kept.map_err(|_| ending())?;
     CURRENT.set(at);
+    sys::ending::watch(end_with_thread);
     Ok(())
 }
 
@@ -146,6 +158,9 @@ pub(crate) fn run_on_fresh_hub<R>(
     }
     let hub = Hub::new(world)?;
     let former = CURRENT.replace(Rc::as_ptr(&hub));
+    if former.is_null() {
+        sys::ending::watch(end_with_thread);
+    }
     let forks = sys::fork::generation();
     let restore = Restore {
         hub: Some(Rc::clone(&hub)),

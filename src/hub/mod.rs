@@ -125,6 +125,9 @@ pub(crate) struct Hub {
     pub(crate) world: World,
     /// Of which process it is, in number of forks.
     forks: u32,
+    /// The signals that its OS thread did not take when it was made.
+    #[cfg(feature = "monkey")]
+    pub(crate) signals_blocked: u64,
     /// The clock as of this turn.
     now: Cell<u64>,
     turn: turn::Progress,
@@ -179,6 +182,8 @@ impl Hub {
             stacks: RefCell::new(Pool::new()),
             world,
             forks: sys::fork::generation(),
+            #[cfg(feature = "monkey")]
+            signals_blocked: sys::signal::blocked(),
             now: Cell::new(now),
             turn: turn::Progress::new(),
             events: events::Events::new(pulse::are_wanted()),

@@ -166,6 +166,8 @@ pub(crate) struct Local {
     pub(crate) label: Cell<[u8; 16]>,
     /// The coroutine on whose stack it stands, if not on its own.
     pub(crate) innermost: Cell<Option<CoroutineId>>,
+    /// Its number as an owner of reentrant locks; 0 until it has one.
+    pub(crate) owner_number: Cell<u64>,
     /// A count of this task that its last waker has left here for the next: to give it back and
     /// take it again is two locked instructions. Gone when the task has ended.
     pub(super) spare: Cell<Option<TaskRef>>,
@@ -199,6 +201,7 @@ impl Local {
             label: Cell::new([0; 16]),
             born: Cell::new(0),
             innermost: Cell::new(None),
+            owner_number: Cell::new(0),
             locals: RefCell::new(None),
             tree: Cell::new(None),
         }

@@ -97,7 +97,9 @@ impl Hub {
                 return;
             }
             self.counters.switches.add(1);
-            if switch::resume(task) {
+            let ended = switch::resume(task);
+            sys::ending::look();
+            if ended {
                 self.bury(task);
             }
             self.running.set(None);

@@ -73,40 +73,43 @@ impl<T: 'static> LocalKey<T> {
     /// # Parks
     /// As the initialiser and `f` do.
     pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
-        let value = match self.find() {
-            Some(value) => value,
-            None => self.make(),
-        };
-        f(&value)
+        let done = self.try_with(f);
+        done.expect("outside of greenlets it is gone at the end of the OS thread")
     }
 
     /// As [`with`](LocalKey::with); for code that was written for std's, where it can fail.
     ///
     /// # Errors
-    /// Never: a greenlet's values last until it has ended.
+    /// In greenlets never: their values last until they have ended. Outside of them while the OS
+    /// thread ends, as std's.
     pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
-        Ok(self.with(f))
+        let value = match self.find()? {
+            Some(value) => value,
+            None => self.make()?,
+        };
+        Ok(f(&value))
     }
 
     fn address(&'static self) -> usize {
         std::ptr::from_ref(self).addr()
     }
 
-    fn find(&'static self) -> Option<Rc<T>> {
+    fn find(&'static self) -> Result<Option<Rc<T>>, AccessError> {
         let value = on_table(|table| {
             let mut entries = table.iter();
             let entry = entries.find(|(address, _)| *address == self.address());
             entry.map(|(_, value)| Rc::clone(value))
         })?;
-        Some(value.downcast().expect("a key's address names one type"))
+        let of_its_type = |value: Rc<dyn Any>| value.downcast().ok();
+        Ok(value.map(|value| of_its_type(value).expect("a key's address names one type")))
     }
 
-    fn make(&'static self) -> Rc<T> {
+    fn make(&'static self) -> Result<Rc<T>, AccessError> {
         // May park, and may itself use other keys, so the table is not held meanwhile.
         let value = Rc::new((self.init)());
         let entry: (usize, Rc<dyn Any>) = (self.address(), Rc::clone(&value) as _);
-        on_table(|table| table.push(entry));
-        value
+        on_table(|table| table.push(entry))?;
+        Ok(value)
     }
 }
 
@@ -194,15 +197,15 @@ pub(crate) fn count(local: &Local) -> usize {
 }
 
 /// Calls `f` with the table of whoever runs.
-fn on_table<R>(f: impl FnOnce(&mut Table) -> R) -> R {
+fn on_table<R>(f: impl FnOnce(&mut Table) -> R) -> Result<R, AccessError> {
     with_hub(|hub| {
         let green = hub.and_then(|hub| hub.running_greenlet());
         let Some(task) = green else {
-            return NATIVE.with_borrow_mut(f);
+            return NATIVE.try_with(|table| f(&mut table.borrow_mut()));
         };
         let mut storage = task.get().local().locals.borrow_mut();
         let table = storage.get_or_insert_with(|| Box::new(Table::new()));
-        f(table.downcast_mut().expect("only this room stores here"))
+        Ok(f(table.downcast_mut().expect("only this room stores here")))
     })
 }
 

@@ -42,6 +42,14 @@ use crate::hub::with_hub;
 /// let seen: Vec<u32> = greenroom::joinall(requests).into_iter().flatten().collect();
 /// assert_eq!(seen, [7, 8]);
 /// ```
+///
+/// A greenlet of a patched program (feature `monkey`) may own its thread-locals. What may refer to
+/// those of its maker, and so is not `Send`, does not go down the tree:
+/// ```compile_fail,E0277
+/// greenroom::tree_local! {
+///     static SHARED: std::rc::Rc<str> = "one".into();
+/// }
+/// ```
 #[macro_export]
 macro_rules! tree_local {
     () => {};
@@ -77,7 +85,7 @@ thread_local! {
     static NATIVE: Cell<Option<Rc<dyn Any>>> = const { Cell::new(None) };
 }
 
-impl<T: 'static> TreeKey<T> {
+impl<T: Send + 'static> TreeKey<T> {
     #[doc(hidden)]
     pub const fn new(init: fn() -> T) -> TreeKey<T> {
         TreeKey { init }

@@ -19,6 +19,7 @@ use crate::greenlet::identity;
 use crate::hub::{Hub, TaskPtr, Why, with_hub};
 use crate::sys::lock::is_native;
 use crate::sys::panics;
+use crate::sys::signal::blocked;
 
 /// The parts that are patched, a bit for each.
 static PATCHED: AtomicU32 = AtomicU32::new(0);
@@ -142,11 +143,18 @@ impl Green<'_> {
 
     /// Lets the others run if this greenlet has had its share of the turn.
     pub(super) fn take_turns(&self) -> Result<(), isize> {
-        if self.hub.is_budget_spent() {
+        if self.hub.is_budget_spent() && !self.is_in_handler() {
             self.hub.yield_now();
             return cancel::foreign(|| self.check());
         }
         Ok(())
+    }
+
+    /// Does a handler of signals make this call, who writes to a pipe for one? It has interrupted
+    /// anything, and may stand on the signal stack, where the next one would write over it.
+    #[cold]
+    fn is_in_handler(&self) -> bool {
+        blocked() & !self.hub.signals_blocked != 0
     }
 
     fn check(&self) -> Result<(), isize> {

@@ -63,6 +63,8 @@
 //!   error belong to the OS thread. So does every call in a panic hook, and, between greenlets
 //!   that share thread-locals, every call while a panic unwinds: std counts panics for each
 //!   thread. [`native`] has a piece of code block on purpose.
+//! * A handler of signals that makes such a call lets nobody run in its middle, unless the call
+//!   has to wait: handlers should write to what is non-blocking, as they do anyway.
 //! * errno, return values, partial transfers and MSG flags are those of the blocking call. A
 //!   blocking `send` sends all. EINTR never comes from a park.
 //! * A kill or a timeout never unwinds through such a call, since there may be frames of C below

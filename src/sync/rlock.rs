@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::raw_mutex::RawMutex;
 use crate::cancel;
-use crate::hub::with_hub;
+use crate::hub::{Hub, with_hub};
 
 /// A value that one greenlet or OS thread at a time may look at, which may take the lock again
 /// while it has it. It is free once all its guards are dropped.
@@ -70,23 +70,29 @@ pub struct RLockGuard<'a, T: ?Sized + 'a> {
 /// What one waits for, in dumps.
 const A_REENTRANT_LOCK: &str = "a reentrant lock";
 const NOBODY: u64 = 0;
-/// Set in the number of an OS thread, clear in that of a greenlet.
-const THREAD_BIT: u64 = 1 << 63;
 
-/// Who runs, by a number: a greenlet, or an OS thread on its native stack, with a hub or not.
-fn me() -> u64 {
-    with_hub(|hub| hub?.running_greenlet().map(|task| task.get().id)).unwrap_or_else(this_thread)
+thread_local! {
+    static NUMBER: Cell<u64> = const { Cell::new(NOBODY) };
 }
 
-fn this_thread() -> u64 {
-    static THREADS: AtomicU64 = AtomicU64::new(0);
-    thread_local! {
-        static NUMBER: Cell<u64> = const { Cell::new(NOBODY) };
+/// Who runs, by a number: a greenlet, or an OS thread on its native stack, with a hub or not.
+///
+/// Not by the id of a greenlet: that leaves 24 bits to the number of its hub, and two who are on
+/// different OS threads must never be taken for one (fact 1).
+fn me() -> u64 {
+    with_hub(|hub| match hub.and_then(Hub::running_greenlet) {
+        Some(task) => numbered(&task.get().local().owner_number),
+        None => NUMBER.with(numbered),
+    })
+}
+
+/// The number that is noted in `place`; one that nobody has had if there is none.
+fn numbered(place: &Cell<u64>) -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(NOBODY);
+    if place.get() == NOBODY {
+        place.set(LAST.fetch_add(1, Ordering::Relaxed) + 1);
     }
-    if NUMBER.get() == NOBODY {
-        NUMBER.set(THREAD_BIT | THREADS.fetch_add(1, Ordering::Relaxed));
-    }
-    NUMBER.get()
+    place.get()
 }
 
 impl<T> RLock<T> {
@@ -252,5 +258,50 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RLock<T> {
             None => f.field("data", &format_args!("<locked>")),
         };
         f.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+    use crate::hub::remote::skip_hubs;
+
+    /// An id has 24 bits for its hub's number.
+    #[test]
+    fn greenlets_of_two_hubs_are_two_owners_however_many_hubs_there_were_in_between() {
+        static LOCK: RLock<()> = RLock::new(());
+        let (locked, is_locked) = mpsc::channel();
+        let (finish, finished) = mpsc::channel::<()>();
+        let holder = thread::spawn(move || {
+            crate::run(|| {
+                let holds = crate::spawn(move || {
+                    let _guard = LOCK.lock();
+                    locked.send(crate::current().id()).expect("it waits");
+                    finished.recv().expect_err("it is dropped");
+                });
+                holds.join().expect("it does not panic");
+            });
+        });
+        let id = is_locked.recv().expect("it is sent");
+        let alike = || {
+            let shared = crate::spawn(|| (crate::current().id(), LOCK.try_lock().is_some()));
+            shared.join().expect("it does not panic")
+        };
+        // Other tests make hubs as well.
+        let tried = (0..1000).map(|_| {
+            skip_hubs(id);
+            crate::run(alike)
+        });
+        let tried = { tried }.find(|(other, _)| *other == id);
+        assert_eq!(
+            tried,
+            Some((id, false)),
+            "it has the same id, and not the lock"
+        );
+        drop(finish);
+        holder.join().expect("it does not panic");
     }
 }

@@ -9,6 +9,7 @@
 
 pub(crate) mod addr;
 pub(crate) mod clock;
+pub(crate) mod ending;
 pub(crate) mod epoll;
 pub(crate) mod event_fd;
 pub(crate) mod fd;
