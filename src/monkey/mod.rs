@@ -150,8 +150,10 @@
 //! before its statics are there (all are constant), and a waiting greenlet is never freed: if its
 //! OS thread ends, it is leaked with all that others have linked to it.
 
+mod allocator;
 mod clocks;
 mod closing;
+mod condition;
 mod connect;
 mod descriptor;
 mod dns;
@@ -162,12 +164,16 @@ mod gate;
 mod hooks;
 mod lives;
 mod lockf;
+mod locks;
 mod message;
+mod mutex;
 mod objects;
 mod poll;
 mod process;
+mod queue;
 mod raw;
 mod report;
+mod rwlock;
 mod select;
 mod semaphore;
 mod slices;
@@ -209,6 +215,8 @@ pub enum Part {
     Futex,
     /// Waits for children and for the end of OS threads.
     Process,
+    /// Mutexes, condition variables and read-write locks of pthreads and C11: of C and C++.
+    Locks,
     /// No function, but what `spawn` makes: greenlets that own their thread-locals, and so are
     /// threads to all code that tells threads apart by them.
     Identity,
@@ -218,7 +226,7 @@ pub enum Part {
 
 impl Part {
     /// All of them.
-    pub const ALL: [Part; 9] = [
+    pub const ALL: [Part; 10] = [
         Part::Socket,
         Part::File,
         Part::Poll,
@@ -226,12 +234,13 @@ impl Part {
         Part::Dns,
         Part::Futex,
         Part::Process,
+        Part::Locks,
         Part::Identity,
         Part::Thread,
     ];
 
     /// How many of them work everywhere: the first.
-    const WITHOUT_IDENTITY: usize = 7;
+    const WITHOUT_IDENTITY: usize = 8;
 
     const fn bit(self) -> u32 {
         1 << self as u32
@@ -307,6 +316,9 @@ pub fn patch(parts: &[Part]) -> io::Result<()> {
         .any(|part| matches!(part, Part::Identity | Part::Thread))
     {
         identity::turn_on().map_err(io::Error::other)?;
+    }
+    if parts.contains(&Part::Locks) {
+        locks::prepare()?;
     }
     gate::open(parts.iter().fold(0, |bits, part| bits | part.bit()));
     // Nothing parks on a thread without a hub: the caller's is to have one from here on.
