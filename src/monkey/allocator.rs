@@ -128,3 +128,15 @@ fn exercise() {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg_attr(feature = "sanitizer", ignore = "it brings an allocator")]
+    fn that_of_libc_is_known() {
+        look();
+        assert!(is_libcs());
+    }
+}

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "not every test program uses all of it")]
 
 use std::cell::UnsafeCell;
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
@@ -30,6 +30,35 @@ unsafe extern "C" {
         clock: clockid_t,
         moment: *const timespec,
     ) -> c_int;
+}
+
+unsafe extern "C" {
+    pub(crate) fn mtx_lock(mutex: *mut c_void) -> c_int;
+    pub(crate) fn mtx_timedlock(mutex: *mut c_void, moment: *const timespec) -> c_int;
+    pub(crate) fn mtx_unlock(mutex: *mut c_void) -> c_int;
+    pub(crate) fn cnd_wait(condition: *mut c_void, mutex: *mut c_void) -> c_int;
+    pub(crate) fn cnd_timedwait(
+        condition: *mut c_void,
+        mutex: *mut c_void,
+        moment: *const timespec,
+    ) -> c_int;
+    pub(crate) fn cnd_signal(condition: *mut c_void) -> c_int;
+    pub(crate) fn cnd_broadcast(condition: *mut c_void) -> c_int;
+}
+
+/// Makes them such that several processes may use them.
+pub(crate) fn init_shared(mutex: *mut pthread_mutex_t, condition: *mut pthread_cond_t) {
+    let (mut of_mutex, mut of_condition) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+    let shared = libc::PTHREAD_PROCESS_SHARED;
+    // SAFETY: the attributes are initialised first, and the tests have just made both.
+    unsafe {
+        libc::pthread_mutexattr_init(of_mutex.as_mut_ptr());
+        libc::pthread_mutexattr_setpshared(of_mutex.as_mut_ptr(), shared);
+        assert_eq!(libc::pthread_mutex_init(mutex, of_mutex.as_ptr()), 0);
+        libc::pthread_condattr_init(of_condition.as_mut_ptr());
+        libc::pthread_condattr_setpshared(of_condition.as_mut_ptr(), shared);
+        assert_eq!(libc::pthread_cond_init(condition, of_condition.as_ptr()), 0);
+    }
 }
 
 /// The moment that is so far from now.
@@ -160,6 +189,10 @@ impl Condition {
             );
         }
         condition
+    }
+
+    pub(crate) fn raw(&self) -> *mut pthread_cond_t {
+        self.0.get()
     }
 
     pub(crate) fn wait(&self, mutex: &Mutex) -> c_int {
