@@ -304,7 +304,8 @@ fn readers_share_and_writers_exclude() {
                 lock.unlock();
             })
         });
-        let theirs = Arc::clone(&lock);
+        let (theirs, tried) = (Arc::clone(&lock), Arc::new(AtomicUsize::new(0)));
+        let has_tried = Arc::clone(&tried);
         let writer = greenroom::spawn(move || {
             let clock = libc::CLOCK_MONOTONIC;
             let soon = from_now(clock, ms(5));
@@ -313,10 +314,13 @@ fn readers_share_and_writers_exclude() {
                 theirs.read_until(clock, soon),
             );
             assert_eq!(late, (ETIMEDOUT, ETIMEDOUT));
+            has_tried.store(1, Ordering::Relaxed);
             assert_eq!(theirs.write(), 0);
             theirs.unlock();
         });
-        greenroom::sleep(ms(20));
+        while tried.load(Ordering::Relaxed) == 0 {
+            greenroom::sleep(ms(1));
+        }
         assert_eq!(inside.load(Ordering::Relaxed), 0);
         lock.unlock();
         for reader in readers {
@@ -594,9 +598,12 @@ fn what_processes_share_is_waited_for_without_blocking() {
             both.told.store(1, Ordering::Release);
             libc::usleep(30_000);
             libc::pthread_mutex_unlock(mutex);
+            while both.told.load(Ordering::Acquire) != 2 {
+                libc::usleep(1000);
+            }
             libc::usleep(30_000);
             libc::pthread_mutex_lock(mutex);
-            both.told.store(2, Ordering::Release);
+            both.told.store(3, Ordering::Release);
             libc::pthread_cond_signal(condition);
             libc::pthread_mutex_unlock(mutex);
         }
@@ -608,8 +615,8 @@ fn what_processes_share_is_waited_for_without_blocking() {
     // SAFETY: as above.
     parks(move || unsafe {
         assert_eq!(libc::pthread_mutex_lock(both.mutex.get()), 0);
-        assert_eq!(told(), 1);
-        while told() == 1 {
+        both.told.store(2, Ordering::Release);
+        while told() == 2 {
             let (condition, mutex) = (both.condition.get(), both.mutex.get());
             assert_eq!(libc::pthread_cond_wait(condition, mutex), 0);
         }
@@ -623,13 +630,18 @@ fn those_of_c11_are_the_same() {
     green(|| {
         let (mutex, condition) = (Arc::new(Mutex::normal()), Arc::new(Condition::new()));
         let (theirs, told) = (Arc::clone(&mutex), Arc::clone(&condition));
+        let stage = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&stage);
         // SAFETY: they are laid out alike, and the mutex is held.
         let waiter = greenroom::spawn(move || unsafe {
             assert_eq!(locks::mtx_lock(theirs.raw().cast()), 0);
             let wait = locks::cnd_wait(told.raw().cast(), theirs.raw().cast());
             let soon = from_now(libc::CLOCK_REALTIME, ms(5));
             let late = locks::cnd_timedwait(told.raw().cast(), theirs.raw().cast(), &soon);
-            greenroom::sleep(ms(30));
+            seen.store(1, Ordering::Relaxed);
+            while seen.load(Ordering::Relaxed) == 1 {
+                greenroom::sleep(ms(1));
+            }
             assert_eq!(locks::mtx_unlock(theirs.raw().cast()), 0);
             (wait, late)
         });
@@ -640,10 +652,13 @@ fn those_of_c11_are_the_same() {
             assert_eq!(locks::mtx_lock(mutex), 0);
             assert_eq!(locks::cnd_signal(condition), 0);
             assert_eq!(locks::mtx_unlock(mutex), 0);
-            greenroom::sleep(ms(15));
+            while stage.load(Ordering::Relaxed) == 0 {
+                greenroom::sleep(ms(1));
+            }
             let soon = from_now(libc::CLOCK_REALTIME, ms(5));
             const TIMED_OUT: i32 = 4;
             assert_eq!(locks::mtx_timedlock(mutex, &soon), TIMED_OUT);
+            stage.store(2, Ordering::Relaxed);
             assert_eq!(waiter.join().unwrap(), (0, TIMED_OUT));
             assert_eq!(locks::cnd_broadcast(condition), 0);
         }

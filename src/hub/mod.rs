@@ -549,7 +549,7 @@ impl Hub {
                 .as_ref()
                 .is_some_and(|identity| identity.thread_id() == id)
         };
-        self.tasks.borrow().iter().any(|task| is_it(task))
+        self.tasks.borrow().iter().any(is_it)
     }
 
     /// Calls `visit` with every greenlet that has not ended.

@@ -1,7 +1,7 @@
 //! Does the process allocate by libc's own malloc?
 //!
-//! That one locks within libc, unseen. Another one, jemalloc for one, may lock by pthread_mutex_lock
-//! in the middle of a change to what belongs to its OS thread, and must not be left there for
+//! That one locks within libc, unseen. Another one, as jemalloc, may call pthread_mutex_lock in
+//! the middle of a change to what belongs to its OS thread, and must not be left there for
 //! another greenlet. Where the allocator is not libc's, a greenlet parks only for a mutex that is
 //! held by a greenlet of its own OS thread: that one has parked itself, and nobody parks in an
 //! allocator. For all others it blocks, as without the patch.
@@ -97,10 +97,10 @@ fn try_out() -> bool {
     rust && c && !LOCKS.load(Ordering::Relaxed)
 }
 
-/// Allocates and frees in many sizes, more of each than caches of a thread hold.
+/// Allocates and frees in many sizes: the first of each comes from what threads share.
 fn exercise() {
-    const EACH: usize = 300;
-    for power in 3..17 {
+    const EACH: usize = 20;
+    for power in 3..16 {
         let layouts = [1 << power, 2 << power].map(|size| Layout::from_size_align(size, 8));
         let [Ok(layout), Ok(larger)] = layouts else {
             continue;
