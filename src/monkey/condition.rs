@@ -299,3 +299,39 @@ pub(super) unsafe extern "C" fn cnd_broadcast(condition: *mut c_void) -> c_int {
     // SAFETY: as in `cnd_wait`.
     thrd_of(unsafe { pthread_cond_broadcast(condition.cast()) })
 }
+
+#[cfg(all(test, target_env = "gnu"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_of_a_variable_are_read_where_libc_keeps_them() {
+        let layout = layout().unwrap();
+        for clock in [libc::CLOCK_REALTIME, libc::CLOCK_MONOTONIC] {
+            // SAFETY: initialised attributes.
+            let mut bytes = bytes_with(|attributes| unsafe {
+                libc::pthread_condattr_setclock(attributes, clock);
+            });
+            let variable = bytes.as_mut_ptr().cast::<pthread_cond_t>();
+            // SAFETY: what a variable holds.
+            let seen = unsafe {
+                (
+                    layout.monotonic.is_set(variable),
+                    layout.shared.is_set(variable),
+                )
+            };
+            assert_eq!(seen, (clock == libc::CLOCK_MONOTONIC, false));
+        }
+    }
+
+    /// There are two of this name, and the former one has another kind of variable.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn the_functions_behind_are_those_of_today() {
+        let (name, version) = (c"pthread_cond_wait", c"GLIBC_2.3.2");
+        // SAFETY: C strings.
+        let today = unsafe { libc::dlvsym(libc::RTLD_NEXT, name.as_ptr(), version.as_ptr()) };
+        let found = next!(c"pthread_cond_wait" as WaitFn).unwrap();
+        assert_eq!(found as *const c_void, today.cast_const());
+    }
+}
