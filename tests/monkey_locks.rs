@@ -368,6 +368,24 @@ fn owners_are_greenlets_where_each_has_its_own_thread_locals() {
 }
 
 #[test]
+fn error_checking_mutexes_exclude_those_that_share_thread_locals_too() {
+    green(|| {
+        let checked = Rc::new(Mutex::of_kind(libc::PTHREAD_MUTEX_ERRORCHECK));
+        checked.lock();
+        let theirs = Rc::clone(&checked);
+        let other = greenroom::spawn_local(move || {
+            let told = theirs.lock_raw();
+            theirs.unlock();
+            told
+        });
+        greenroom::sleep(ms(5));
+        assert!(!other.is_finished());
+        checked.unlock();
+        assert_eq!(other.join().unwrap(), 0);
+    });
+}
+
+#[test]
 fn a_kill_and_a_timeout_wait_for_the_lock() {
     green(|| {
         let pair = Arc::new((Mutex::normal(), Condition::new()));

@@ -118,7 +118,8 @@
 //! * **A `RefCell` in a thread-local**, borrowed across a call that parks: "already borrowed".
 //! * **tokio's `block_on`** in two greenlets of one hub at a time: "cannot start a runtime from
 //!   within a runtime".
-//! * **Recursive and error-checking pthread mutexes** exclude nobody: their owner is the OS thread.
+//! * **Recursive pthread mutexes** exclude nobody: their owner is the OS thread. Error-checking
+//!   ones exclude, but who locks one twice waits for ever.
 //!
 //! For good:
 //!
