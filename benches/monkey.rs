@@ -118,7 +118,7 @@ const IN_A_GREENLET: Names = &[
     "pthread_cond_signal, in a greenlet: ns over",
 ];
 
-const OTHERS_WAIT: Names = &["pthread mutex, while others wait elsewhere: ns over"];
+const OTHERS_WAIT: Names = &["pthread mutex, others wait elsewhere: ns over"];
 
 type OnLock = unsafe extern "C" fn(*mut c_void) -> c_int;
 

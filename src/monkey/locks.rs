@@ -85,11 +85,21 @@ pub(super) fn is_sensible((clock, moment): (clockid_t, &timespec)) -> bool {
     matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC) && clocks::is_fraction(moment)
 }
 
+/// Whom an unlock wakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wakes {
+    /// The first: if another was faster, he is the first again.
+    First,
+    /// All: who was too late is the last again, in the order in which they were.
+    All,
+}
+
 /// Waits for what `attempt` has found taken, until it is had or refused.
 pub(super) fn acquire(
     green: &Green<'_>,
     why: &'static str,
     address: usize,
+    wakes: Wakes,
     until: Until<'_>,
     attempt: impl Fn() -> c_int,
 ) -> c_int {
@@ -116,8 +126,13 @@ pub(super) fn acquire(
         if ended == Ended::TimedOut {
             return ETIMEDOUT;
         }
-        wait.first = true;
+        wait.first = wakes == Wakes::First;
     }
+}
+
+/// Is it known how libc lays its locks out?
+pub(super) fn are_understood() -> bool {
+    mutex::is_understood() && condition::is_understood()
 }
 
 /// To be called before the part is opened.
@@ -126,7 +141,7 @@ pub(super) fn acquire(
 /// When this is a libc whose locks are not understood.
 pub(super) fn prepare() -> io::Result<()> {
     static PREPARED: Once = Once::new();
-    if !(mutex::is_understood() && condition::is_understood()) {
+    if !are_understood() {
         let reason = "the locks of this libc are laid out in another way";
         return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
     }

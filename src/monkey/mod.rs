@@ -75,12 +75,12 @@
 //! waits for a condition variable; with them `std::mutex`, `std::shared_mutex` and
 //! `std::condition_variable` of C++, and the locks of C11. Their state stays libc's own, so OS
 //! threads and greenlets share them. Who takes a lock that is free pays one look more: a pair of
-//! lock and unlock costs 2 ns more than libc's in a program that is not patched and 4 ns in one
-//! that is, and a signal 1 ns (`cargo bench --features monkey --bench monkey`, 2026-11-21, 2 vCPUs
-//! of Sapphire Rapids class, a busy machine). The greenlets that wait for a mutex are served in the
-//! order of their coming. Who unlocks where nobody sees it, as an OS thread does within
-//! pthread_cond_wait, wakes nobody: so the first of them looks for himself, after 0.1 ms and
-//! later after as long as he has waited, every 80 ms at last.
+//! lock and unlock costs 2 to 4 ns more than libc's, patched or not, and 9 ns while greenlets wait
+//! for other locks; a signal costs 1 ns more (`cargo bench --features monkey --bench monkey`,
+//! 2026-11-21, two runs, 2 vCPUs of Sapphire Rapids class, a busy machine). The greenlets that
+//! wait for a mutex are served in the order of their coming. Who unlocks where nobody sees it, as
+//! an OS thread does within pthread_cond_wait, wakes nobody: so the first of them looks for
+//! himself, after 0.1 ms and later after as long as he has waited, every 80 ms at last.
 //!
 //! An allocator that locks by pthread_mutex_lock (jemalloc; libc's own does not) must not be left
 //! in the middle. So [`patch`] tries out whose allocator it is. Where it is not libc's, a greenlet
@@ -269,7 +269,8 @@ impl Part {
 /// Has every blocking function of libc park from now on, on every OS thread that has a hub.
 ///
 /// The caller's OS thread is given one. Where greenlets can't own their thread-locals,
-/// [`Part::Identity`] and [`Part::Thread`] are left out, and [`report`] says why.
+/// [`Part::Identity`] and [`Part::Thread`] are left out, and [`report`] says why; so is
+/// [`Part::Locks`] with a libc whose locks are laid out in another way than glibc's.
 ///
 /// To be called early in `main`. A second call does nothing; there is no way back. A call that
 /// blocks already blocks on.
@@ -293,10 +294,12 @@ impl Part {
 /// # Parks
 /// Never.
 pub fn patch_all() -> io::Result<()> {
-    match identity::turn_on() {
-        Ok(()) => patch(&Part::ALL),
-        Err(_) => patch(&Part::ALL[..Part::WITHOUT_IDENTITY]),
-    }
+    let parts = match identity::turn_on() {
+        Ok(()) => &Part::ALL[..],
+        Err(_) => &Part::ALL[..Part::WITHOUT_IDENTITY],
+    };
+    let works = |part: &Part| *part != Part::Locks || locks::are_understood();
+    patch(&parts.iter().copied().filter(works).collect::<Vec<_>>())
 }
 
 /// As [`patch_all`], for some parts only. Parts that are patched already stay so.
@@ -311,8 +314,8 @@ pub fn patch_all() -> io::Result<()> {
 /// ```
 ///
 /// # Errors
-/// As [`patch_all`]; and where [`Part::Identity`] or [`Part::Thread`] is asked for and can't be
-/// had, the reason.
+/// As [`patch_all`]; and where [`Part::Identity`], [`Part::Thread`] or [`Part::Locks`] is asked
+/// for and can't be had, the reason.
 ///
 /// # Parks
 /// Never.

@@ -14,7 +14,7 @@ use libc::{EBUSY, clockid_t, pthread_mutex_t, timespec};
 
 use super::gate::{Green, is_open, run};
 use super::hooks::{self, Bypass, Hook};
-use super::locks::{FOR_LOCKS, Until, acquire, is_sensible};
+use super::locks::{FOR_LOCKS, Until, Wakes, acquire, is_sensible};
 use super::raw::{next, raw};
 use super::{allocator, condition};
 use crate::greenlet::identity;
@@ -215,7 +215,8 @@ unsafe fn wait(green: &Green<'_>, mutex: *mut pthread_mutex_t, until: Until<'_>)
     }
     // SAFETY: the caller's.
     let attempt = || unsafe { libc::pthread_mutex_trylock(mutex) };
-    acquire(green, "a pthread mutex", mutex as usize, until, attempt)
+    let (why, address) = ("a pthread mutex", mutex as usize);
+    acquire(green, why, address, Wakes::First, until, attempt)
 }
 
 /// Has a greenlet that waited for a condition take its mutex again.

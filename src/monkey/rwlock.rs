@@ -9,7 +9,7 @@ use libc::{EBUSY, clockid_t, pthread_rwlock_t, timespec};
 
 use super::gate::{Green, is_open, run};
 use super::hooks::{self, Hook};
-use super::locks::{FOR_LOCKS, Until, acquire, is_sensible};
+use super::locks::{FOR_LOCKS, Until, Wakes, acquire, is_sensible};
 use super::raw::next;
 
 type Lock = unsafe extern "C" fn(*mut pthread_rwlock_t) -> c_int;
@@ -54,8 +54,8 @@ unsafe fn lock_taken(
     let green = |green: &Green<'_>| {
         // SAFETY: the caller's.
         let attempt = || unsafe { attempt(lock) };
-        let why = "a pthread read-write lock";
-        Some(acquire(green, why, lock as usize, until, attempt) as isize)
+        let (why, address) = ("a pthread read-write lock", lock as usize);
+        Some(acquire(green, why, address, Wakes::All, until, attempt) as isize)
     };
     run(hook, green, || native() as isize) as c_int
 }
