@@ -19,8 +19,21 @@ const MESSAGE: usize = 64;
 fn main() -> std::process::ExitCode {
     let mut bench = Bench::start();
     pass_through(&mut bench);
+    locks(&mut bench, NOT_PATCHED);
     greenroom::monkey::patch_all().expect("nothing passes us by here");
     patched_pass_through(&mut bench);
+    let run = |bench: &mut Bench, names| locks(bench, names);
+    std::thread::scope(|scope| {
+        let bench = &mut bench;
+        greenroom::monkey::native(|| scope.spawn(|| run(bench, NO_HUB)).join())
+    })
+    .expect("no panic");
+    greenroom::scope(|scope| {
+        let bench = &mut bench;
+        scope.spawn(|| run(bench, IN_A_GREENLET)).join()
+    })
+    .expect("no panic");
+    while_others_wait(&mut bench);
     echo(&mut bench);
     bench.finish()
 }
@@ -58,13 +71,23 @@ fn patched_pass_through(bench: &mut Bench) {
 /// The difference is what counts, so that is the ratio that is judged.
 fn over(bench: &mut Bench, name: &'static str) {
     let native = native_recv();
+    let ours = |count| receive(libc::recv, count);
+    more(bench, name, ours, |count| receive(native, count));
+}
+
+fn more(
+    bench: &mut Bench,
+    name: &'static str,
+    our: impl Fn(u64) -> Duration,
+    their: impl Fn(u64) -> Duration,
+) {
     let count = bench.size(50_000, 50);
     let rounds = bench.size(41, 2);
     let (mut ours, mut theirs, mut more) = (Vec::new(), Vec::new(), Vec::new());
     let per_call = |time: Duration| time.as_nanos() as f64 / count as f64;
     for _ in 0..rounds {
-        let a = per_call(receive(libc::recv, count));
-        let b = per_call(receive(native, count));
+        let a = per_call(our(count));
+        let b = per_call(their(count));
         ours.push(a);
         theirs.push(b);
         more.push(a - b);
@@ -72,6 +95,102 @@ fn over(bench: &mut Bench, name: &'static str) {
     let middle = common::median;
     let (ours, theirs, more) = (middle(&mut ours), middle(&mut theirs), middle(&mut more));
     bench.row(Claim::demand(name, 10.0), ours, theirs, more);
+}
+
+/// What a lock costs while nobody else has it: the names of the rows.
+type Names = &'static [&'static str];
+const NOT_PATCHED: Names = &[
+    "pthread mutex, not patched: ns over libc's own",
+    "pthread rwlock, read, not patched: ns over",
+    "pthread rwlock, write, not patched: ns over",
+    "pthread_cond_signal, not patched: ns over",
+];
+const NO_HUB: Names = &[
+    "pthread mutex, patched, no hub: ns over",
+    "pthread rwlock, read, patched, no hub: ns over",
+    "pthread rwlock, write, patched, no hub: ns over",
+    "pthread_cond_signal, patched, no hub: ns over",
+];
+const IN_A_GREENLET: Names = &[
+    "pthread mutex, in a greenlet: ns over",
+    "pthread rwlock, read, in a greenlet: ns over",
+    "pthread rwlock, write, in a greenlet: ns over",
+    "pthread_cond_signal, in a greenlet: ns over",
+];
+
+const OTHERS_WAIT: Names = &["pthread mutex, others wait elsewhere: ns over"];
+
+type OnLock = unsafe extern "C" fn(*mut c_void) -> c_int;
+
+/// The function of this name as the program calls it, and libc's own.
+fn both(name: &std::ffi::CStr) -> [OnLock; 2] {
+    // SAFETY: libc has it, and it takes a pointer and returns an int.
+    [libc::RTLD_DEFAULT, libc::RTLD_NEXT].map(|whose| unsafe {
+        let found = libc::dlsym(whose, name.as_ptr());
+        std::mem::transmute::<*mut c_void, OnLock>(found)
+    })
+}
+
+fn while_others_wait(bench: &mut Bench) {
+    let mut taken = libc::PTHREAD_MUTEX_INITIALIZER;
+    let taken = std::sync::atomic::AtomicPtr::new(&raw mut taken);
+    let lock = || {
+        let taken = taken.load(std::sync::atomic::Ordering::Relaxed);
+        // SAFETY: it lives as long as the scope below.
+        unsafe { libc::pthread_mutex_lock(taken) };
+        taken
+    };
+    let ours = lock();
+    greenroom::scope(|scope| {
+        // SAFETY: it holds the lock.
+        scope.spawn(|| unsafe { libc::pthread_mutex_unlock(lock()) });
+        greenroom::yield_now();
+        locks(bench, OTHERS_WAIT);
+        // SAFETY: locked above.
+        unsafe { libc::pthread_mutex_unlock(ours) };
+    });
+}
+
+/// Pairs of lock and unlock, or single signals.
+fn locks(bench: &mut Bench, names: Names) {
+    let mut mutex = libc::PTHREAD_MUTEX_INITIALIZER;
+    let mut rwlock = libc::PTHREAD_RWLOCK_INITIALIZER;
+    let mut condition = libc::PTHREAD_COND_INITIALIZER;
+    let mutex = (&raw mut mutex).cast::<c_void>();
+    let rwlock = (&raw mut rwlock).cast::<c_void>();
+    let condition = (&raw mut condition).cast::<c_void>();
+    let pairs = [
+        (mutex, c"pthread_mutex_lock", Some(c"pthread_mutex_unlock")),
+        (
+            rwlock,
+            c"pthread_rwlock_rdlock",
+            Some(c"pthread_rwlock_unlock"),
+        ),
+        (
+            rwlock,
+            c"pthread_rwlock_wrlock",
+            Some(c"pthread_rwlock_unlock"),
+        ),
+        (condition, c"pthread_cond_signal", None),
+    ];
+    for ((at, first, second), name) in pairs.into_iter().zip(names.iter().copied()) {
+        let (first, second) = (both(first), second.map(both));
+        let time = |whose: usize, count: u64| {
+            let (first, second) = (first[whose], second.map(|second| second[whose]));
+            cpu(|| {
+                for _ in 0..count {
+                    // SAFETY: a valid lock; what is locked is unlocked.
+                    unsafe {
+                        black_box(first(black_box(at)));
+                        if let Some(second) = second {
+                            black_box(second(black_box(at)));
+                        }
+                    }
+                }
+            })
+        };
+        more(bench, name, |count| time(0, count), |count| time(1, count));
+    }
 }
 
 fn serve(mut stream: impl Read + Write) {

@@ -595,6 +595,19 @@ impl Hub {
         self.tasks.borrow().len()
     }
 
+    /// Is there a greenlet with thread-locals of its own that libc knows by this thread id?
+    /// Allocates nothing.
+    #[cfg(feature = "monkey")]
+    pub(crate) fn has_thread_id(&self, id: u32) -> bool {
+        let is_it = |task: &TaskPtr| {
+            let identity = task.get().local().identity.borrow();
+            identity
+                .as_ref()
+                .is_some_and(|identity| identity.thread_id() == id)
+        };
+        self.tasks.borrow().iter().any(is_it)
+    }
+
     /// Calls `visit` with every greenlet that has not ended.
     pub(crate) fn each_task(&self, visit: impl FnMut(&TaskRef)) {
         let tasks = self.tasks.borrow();

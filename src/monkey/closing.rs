@@ -30,7 +30,7 @@ pub(super) extern "C" fn note_process() {
 }
 
 /// A child of vfork(2) closes descriptors of its own, but the memory is its parent's.
-fn borrows_memory() -> bool {
+pub(super) fn borrows_memory() -> bool {
     // SAFETY: getpid takes nothing.
     let process = unsafe { raw!(SYS_getpid) };
     process as i32 != PROCESS.load(Ordering::Relaxed)

@@ -16,7 +16,7 @@ use super::hooks::{Bypass, Hook};
 use super::raw::{errno, set_errno};
 use crate::cancel;
 use crate::greenlet::identity;
-use crate::hub::{Hub, TaskPtr, Why, with_hub};
+use crate::hub::{Hub, State, TaskPtr, Why, with_hub};
 use crate::sys::lock::is_native;
 use crate::sys::panics;
 use crate::sys::signal::blocked;
@@ -101,7 +101,8 @@ fn bypass(hub: &Hub, task: TaskPtr) -> Option<Bypass> {
         Some(Bypass::Native)
     } else if thread::panicking() && !unwinds_alone(hub, task) {
         Some(Bypass::Panicking)
-    } else if !hub.is_at_ease() {
+    } else if !hub.is_at_ease() || task.get().local().state.get() != State::Running {
+        // Also what a greenlet that has ended leaves to be freed.
         Some(Bypass::Busy)
     } else {
         None

@@ -13,14 +13,16 @@ pub(super) enum Bypass {
     Panicking,
     Busy,
     Unwatchable,
+    Lock,
 }
 
 impl Bypass {
-    pub(super) const ALL: [Bypass; 4] = [
+    pub(super) const ALL: [Bypass; 5] = [
         Bypass::Native,
         Bypass::Panicking,
         Bypass::Busy,
         Bypass::Unwatchable,
+        Bypass::Lock,
     ];
 }
 
@@ -31,6 +33,7 @@ impl fmt::Display for Bypass {
             Bypass::Panicking => "while a panic unwinds",
             Bypass::Busy => "from within the hub",
             Bypass::Unwatchable => "on what the kernel can't watch",
+            Bypass::Lock => "for a lock that libc alone can wait for",
         })
     }
 }
@@ -124,6 +127,7 @@ macro_rules! hooks {
 const SOCKET: u32 = Part::Socket.bit();
 const FILE: u32 = Part::File.bit();
 const POLL: u32 = Part::Poll.bit();
+const LOCKS: u32 = Part::Locks.bit();
 const ANY_FD: u32 = SOCKET | FILE | POLL;
 
 hooks! {
@@ -143,6 +147,14 @@ hooks! {
         gethostbyname_r gethostbyname2_r gethostbyaddr_r;
     futex, Part::Futex.bit() => syscall;
     semaphore, Part::Futex.bit() => sem_wait sem_timedwait sem_clockwait sem_post;
+    mutex, LOCKS => pthread_mutex_lock pthread_mutex_timedlock pthread_mutex_clocklock
+        pthread_mutex_unlock mtx_lock mtx_timedlock mtx_unlock;
+    condition, LOCKS => pthread_cond_wait pthread_cond_timedwait pthread_cond_clockwait
+        pthread_cond_signal pthread_cond_broadcast
+        cnd_wait cnd_timedwait cnd_signal cnd_broadcast;
+    rwlock, LOCKS => pthread_rwlock_rdlock pthread_rwlock_wrlock pthread_rwlock_timedrdlock
+        pthread_rwlock_timedwrlock pthread_rwlock_clockrdlock pthread_rwlock_clockwrlock
+        pthread_rwlock_unlock;
     process, Part::Process.bit() => wait waitpid wait3 wait4 waitid pthread_join;
     threads, Part::Thread.bit() => pthread_create pthread_detach pthread_tryjoin_np
         pthread_timedjoin_np pthread_clockjoin_np pthread_setname_np pthread_getattr_np;

@@ -6,8 +6,8 @@ use std::ffi::c_int;
 
 use libc::{clockid_t, sem_t, timespec};
 
-use super::futex::{Ended, wake_at};
 use super::gate::{Green, is_open, run};
+use super::queue::{Ended, Ticks, Wait, wake_at};
 use super::raw::{errno, fail, finish, next};
 use super::{clocks, hooks};
 
@@ -52,9 +52,13 @@ unsafe fn wait(
                 deadline = deadline.or_else(|| green.deadline_at(clock, moment));
             }
             // SAFETY: the caller's.
-            let waits = || unsafe { is_empty(semaphore) };
-            let address = (semaphore as usize, u32::MAX);
-            if green.wait_at(address, deadline, true, waits) == Ended::TimedOut {
+            let cause = || unsafe { is_empty(semaphore) };
+            let wait = Wait {
+                deadline,
+                ticks: Ticks::Each,
+                ..Wait::at("a semaphore", semaphore as usize)
+            };
+            if green.wait_at(wait, cause) == Ended::TimedOut {
                 return Some(fail(libc::ETIMEDOUT));
             }
         }

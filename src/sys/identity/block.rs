@@ -25,8 +25,8 @@ const DESTRUCTOR_ROUNDS_MAX: usize = 4;
 
 /// Thread ids of greenlets: above all of the kernel's (at most 2^22), and below the two bits of a
 /// futex word that mean something else.
-const TID_FIRST: u32 = 1 << 28;
-const TID_LAST: u32 = (1 << 30) - 1;
+pub(crate) const THREAD_ID_FIRST: u32 = 1 << 28;
+const THREAD_ID_LAST: u32 = (1 << 30) - 1;
 
 /// Blocks whose greenlets have ended, for the next ones: of all hubs, for what malloc caches in
 /// them would be lost with them.
@@ -78,6 +78,14 @@ impl Identity {
     /// What pthread_self gives within it.
     pub(crate) fn address(&self) -> usize {
         self.block as usize
+    }
+
+    /// What libc takes for the thread id within it.
+    pub(crate) fn thread_id(&self) -> u32 {
+        // SAFETY: the field is within the block's `struct pthread`, and only written to by `name`.
+        glibc().map_or(0, |glibc| unsafe {
+            self.block.add(glibc.tid_at).cast::<u32>().read()
+        })
     }
 
     /// One greenlet more that runs within it.
@@ -191,7 +199,7 @@ fn allocate(glibc: &Glibc) -> io::Result<*mut u8> {
 unsafe fn name(glibc: &Glibc, block: *mut u8) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
-    let tid = TID_FIRST + next % (TID_LAST - TID_FIRST);
+    let tid = THREAD_ID_FIRST + next % (THREAD_ID_LAST - THREAD_ID_FIRST);
     // SAFETY: the field is within the block's `struct pthread`, see `glibc::find`.
     unsafe { block.add(glibc.tid_at).cast::<u32>().write(tid) };
 }

@@ -35,6 +35,9 @@ mod probe;
 mod unsupported;
 
 #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
-pub(crate) use unsupported::{Identity, probe};
+pub(crate) use unsupported::{Identity, THREAD_ID_FIRST, probe};
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
-pub(crate) use {block::Identity, probe::probe};
+pub(crate) use {
+    block::{Identity, THREAD_ID_FIRST},
+    probe::probe,
+};
