@@ -91,6 +91,8 @@ use std::thread;
 pub use assert::assert_switches;
 pub(crate) use background::Background;
 pub(crate) use cell::{Slot, TaskRef, new_task};
+#[cfg(feature = "monkey")]
+pub(crate) use current::forget_hub;
 pub(crate) use current::{current_hub, run_on_fresh_hub, watch_forks, with_hub};
 pub use events::{Event, Subscription, subscribe};
 pub use handle::{HubHandle, current, dump, stack_census, stats, try_current, wait_idle};

@@ -144,6 +144,8 @@ hooks! {
     futex, Part::Futex.bit() => syscall;
     semaphore, Part::Futex.bit() => sem_wait sem_timedwait sem_clockwait sem_post;
     process, Part::Process.bit() => wait waitpid wait3 wait4 waitid pthread_join;
+    os_thread, Part::Identity.bit() => fork _Fork daemon forkpty setuid setgid seteuid setegid
+        setreuid setregid setresuid setresgid setgroups initgroups;
     threads, Part::Thread.bit() => pthread_create pthread_detach pthread_tryjoin_np
         pthread_timedjoin_np pthread_clockjoin_np pthread_setname_np pthread_getattr_np;
 }

@@ -164,6 +164,7 @@ mod lives;
 mod lockf;
 mod message;
 mod objects;
+mod os_thread;
 mod poll;
 mod process;
 mod raw;

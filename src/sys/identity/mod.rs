@@ -30,11 +30,13 @@ mod block;
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 mod glibc;
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+mod home;
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 mod probe;
 #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
 mod unsupported;
 
 #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
-pub(crate) use unsupported::{Identity, probe};
+pub(crate) use unsupported::{Identity, at_home, probe};
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
-pub(crate) use {block::Identity, probe::probe};
+pub(crate) use {block::Identity, home::at_home, probe::probe};
