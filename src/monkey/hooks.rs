@@ -144,8 +144,12 @@ hooks! {
     futex, Part::Futex.bit() => syscall;
     semaphore, Part::Futex.bit() => sem_wait sem_timedwait sem_clockwait sem_post;
     process, Part::Process.bit() => wait waitpid wait3 wait4 waitid pthread_join;
+    attributes, Part::Identity.bit() => pthread_getschedparam pthread_setschedparam
+        pthread_setschedprio pthread_getaffinity_np pthread_setaffinity_np pthread_getcpuclockid
+        pthread_getname_np pthread_kill;
     os_thread, Part::Identity.bit() => fork _Fork daemon forkpty setuid setgid seteuid setegid
         setreuid setregid setresuid setresgid setgroups initgroups;
+    thread_exit, Part::Thread.bit() => pthread_exit;
     threads, Part::Thread.bit() => pthread_create pthread_detach pthread_tryjoin_np
         pthread_timedjoin_np pthread_clockjoin_np pthread_setname_np pthread_getattr_np;
 }

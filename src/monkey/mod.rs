@@ -150,6 +150,7 @@
 //! before its statics are there (all are constant), and a waiting greenlet is never freed: if its
 //! OS thread ends, it is leaked with all that others have linked to it.
 
+mod attributes;
 mod clocks;
 mod closing;
 mod connect;
@@ -173,6 +174,7 @@ mod select;
 mod semaphore;
 mod slices;
 mod socket;
+mod thread_exit;
 mod threads;
 mod time;
 mod transfer;
