@@ -35,7 +35,12 @@ fn start(routine: extern "C" fn(*mut c_void) -> *mut c_void, n: usize) -> libc::
     let mut made = 0;
     // SAFETY: a place for the thread; the routines below take a number for a pointer.
     let result = unsafe {
-        libc::pthread_create(&raw mut made, null(), routine, std::ptr::without_provenance_mut(n))
+        libc::pthread_create(
+            &raw mut made,
+            null(),
+            routine,
+            std::ptr::without_provenance_mut(n),
+        )
     };
     assert_eq!(result, 0);
     made
@@ -98,7 +103,11 @@ fn a_thread_may_exit_from_any_depth() {
                 assert_eq!(join(made), n + 1);
             }
         }
-        assert_eq!(ENDED.load(Ordering::Relaxed), 40, "destructors of thread-locals");
+        assert_eq!(
+            ENDED.load(Ordering::Relaxed),
+            40,
+            "destructors of thread-locals"
+        );
     });
 }
 
@@ -128,7 +137,10 @@ fn ask_all(thread: libc::pthread_t) {
     // SAFETY: plain structures of numbers, for which zeros will do; and a place for each answer.
     unsafe {
         let (mut policy, mut param) = (-1, std::mem::zeroed::<libc::sched_param>());
-        assert_eq!(libc::pthread_getschedparam(thread, &mut policy, &mut param), 0);
+        assert_eq!(
+            libc::pthread_getschedparam(thread, &mut policy, &mut param),
+            0
+        );
         assert_eq!(policy, libc::sched_getscheduler(0));
         assert_eq!(libc::pthread_setschedparam(thread, policy, &param), 0);
         assert_eq!(pthread_setschedprio(thread, 0), 0);
@@ -142,7 +154,10 @@ fn ask_all(thread: libc::pthread_t) {
         libc::CPU_SET(0, &mut one);
         assert_eq!(pthread_setaffinity_np(thread, bytes, &one), 0);
         assert_eq!(libc::sched_getaffinity(0, bytes, &mut asked), 0);
-        assert!(libc::CPU_EQUAL(&asked, &before), "the other greenlets' affinity");
+        assert!(
+            libc::CPU_EQUAL(&asked, &before),
+            "the other greenlets' affinity"
+        );
 
         let (mut clock, mut time) = (0, std::mem::zeroed());
         assert_eq!(libc::pthread_getcpuclockid(thread, &mut clock), 0);
@@ -150,7 +165,10 @@ fn ask_all(thread: libc::pthread_t) {
 
         let mut name = [1; 16];
         assert_eq!(pthread_getname_np(thread, name.as_mut_ptr(), 16), 0);
-        assert_eq!(pthread_getname_np(thread, name.as_mut_ptr(), 15), libc::ERANGE);
+        assert_eq!(
+            pthread_getname_np(thread, name.as_mut_ptr(), 15),
+            libc::ERANGE
+        );
         assert!(name.contains(&0));
         assert_eq!(libc::pthread_kill(thread, 0), 0);
     }

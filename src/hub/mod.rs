@@ -457,6 +457,12 @@ impl Hub {
     /// After enough such operations in a row the next one is to let others have their turn, or
     /// an always-ready socket would starve them.
     #[inline]
+    /// How many wait to run.
+    #[cfg(feature = "monkey")]
+    pub(crate) fn runnable(&self) -> usize {
+        self.run_queue.borrow().len()
+    }
+
     pub(crate) fn is_budget_spent(&self) -> bool {
         self.turn.is_budget_spent()
     }
