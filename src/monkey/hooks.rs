@@ -143,6 +143,7 @@ hooks! {
         gethostbyname_r gethostbyname2_r gethostbyaddr_r;
     futex, Part::Futex.bit() => syscall;
     semaphore, Part::Futex.bit() => sem_wait sem_timedwait sem_clockwait sem_post;
+    sigwait, Part::Process.bit() => sigwait sigwaitinfo sigtimedwait;
     process, Part::Process.bit() => wait waitpid wait3 wait4 waitid pthread_join;
     attributes, Part::Identity.bit() => pthread_getschedparam pthread_setschedparam
         pthread_setschedprio pthread_getaffinity_np pthread_setaffinity_np pthread_getcpuclockid

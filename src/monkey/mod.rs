@@ -172,6 +172,7 @@ mod raw;
 mod report;
 mod select;
 mod semaphore;
+mod sigwait;
 mod slices;
 mod socket;
 mod thread_exit;
