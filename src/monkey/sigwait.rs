@@ -57,11 +57,10 @@ unsafe fn wait(
         found.map(|found| if found == 0 { EAGAIN } else { found })
     };
     let found = run(hook, green, || call(time));
+    // SAFETY: the caller's: null, or a place for what is told.
+    let told = unsafe { info.as_mut() }.filter(|_| found > 0);
     // SI_TKILL is how libc itself sends to one thread: it tells it as SI_USER, and so do we.
-    // SAFETY: a signal was found, so its description is there, if there is a place for it.
-    if let Some(info) =
-        unsafe { info.as_mut() }.filter(|info| found > 0 && info.si_code == SI_TKILL)
-    {
+    if let Some(info) = told.filter(|info| info.si_code == SI_TKILL) {
         info.si_code = libc::SI_USER;
     }
     found
