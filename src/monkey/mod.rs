@@ -50,8 +50,8 @@
 //! | [`Part::Dns`] | getaddrinfo, getnameinfo, gethostbyname and its kin: on an OS thread of ours |
 //! | [`Part::Futex`] | futex(2), on which std's locks rest; sem_wait and its kin |
 //! | [`Part::Process`] | wait, waitpid, waitid and their kin, pthread_join; sigwait and its kin |
-//! | [`Part::Identity`] | what `spawn` makes owns its thread-locals from then on; fork, setuid and their kin, pthread_kill, pthread_getschedparam and what else asks about a thread |
-//! | [`Part::Thread`] | pthread_create, pthread_exit and their kin: `std::thread::spawn` makes greenlets |
+//! | [`Part::Identity`] | fork, setuid, pthread_kill and their kin, for OS threads; and see below |
+//! | [`Part::Thread`] | pthread_create, pthread_exit: `std::thread::spawn` makes greenlets |
 //!
 //! and, with any of the first three, what ends a descriptor or changes its mode: close,
 //! close_range, closefrom, dup2, dup3, shutdown, fclose, fcntl, ioctl, setsockopt.

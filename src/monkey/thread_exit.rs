@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::raw::next;
+use super::raw::{next, raw};
 use super::threads::Start;
 use crate::stack::stack_around;
 
@@ -67,7 +67,9 @@ fn prepare(value: *mut c_void) -> Exit {
 
 /// There is nothing to unwind to, and nobody to return to.
 fn die(why: &str) -> ! {
-    eprintln!("greenroom: {why}");
+    let text = [b"greenroom: ", why.as_bytes(), b"\n"].concat();
+    // SAFETY: as many bytes as are passed.
+    unsafe { raw!(SYS_write, libc::STDERR_FILENO, text.as_ptr(), text.len()) };
     std::process::abort()
 }
 
