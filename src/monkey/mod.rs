@@ -117,9 +117,9 @@
 //! * **stdio (`fread`, `fgets`, `getline` on sockets and pipes), `system`, `popen`, `syslog`**:
 //!   libc calls itself, not us: they block.
 //! * **system calls without libc (Go, rustix, io_uring)**: nobody can see them: they block. A
-//!   descriptor that is closed so is found out when a wait for it has lasted for 0.1 s. rustix,
-//!   on which smol, async-std, polling and lapin rest, can be told to go by libc, from any
-//!   package of the program: `rustix = { version = "1", features = ["use-libc"] }`.
+//!   descriptor that is closed so is found out when a wait for it has lasted for 0.1 s. rustix 1,
+//!   on which smol, async-std and polling rest, can be told to go by libc, from any package of the
+//!   program: `rustix = { version = "1", features = ["use-libc"] }`.
 //! * **spin locks that never yield**: spin for ever when they are held across a call that parks.
 //! * **setuid and its kin, while greenlets run on other OS threads**: libc has each thread take
 //!   part by a signal, takes a greenlet for the thread there, and waits for ever. At the start,
