@@ -10,7 +10,7 @@ use std::ptr::null_mut;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use monkey_support::{errno, green, later, ms, os_thread, owned, pair, parks, soon};
+use monkey_support::{errno, green, later, ms, os_thread, owned, pair, parks, pipe, soon};
 
 /// How many descriptors there can be, at least 3,000 if the system lets us.
 fn descriptors_max() -> i32 {
@@ -571,5 +571,51 @@ fn accept_gives_the_address_and_inherits_as_natively() {
         // SAFETY: null is no address.
         let closed = unsafe { libc::accept(-1, null_mut(), null_mut()) };
         assert_eq!(closed, -1);
+    });
+}
+
+#[test]
+fn an_acceptor_lets_those_begin_whom_it_has_woken() {
+    green(|| {
+        const GUESTS: usize = 20;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let _guests: Vec<_> = (0..GUESTS)
+            .map(|_| TcpStream::connect(address).unwrap())
+            .collect();
+        let begun = std::rc::Rc::new(std::cell::Cell::new(0));
+        for accepted in 0..GUESTS {
+            let (_, _) = listener.accept().unwrap();
+            assert_eq!(begun.get(), accepted, "each guest before has been seen to");
+            let begun = std::rc::Rc::clone(&begun);
+            drop(greenroom::spawn_local(move || begun.set(begun.get() + 1)));
+        }
+    });
+}
+
+#[test]
+fn to_close_all_numbers_costs_what_is_open() {
+    green(|| {
+        let [read, write] = pipe();
+        let (read, write) = (owned(read), owned(write));
+        let waits = greenroom::spawn_local(move || {
+            let mut byte = [0];
+            // SAFETY: room for one byte.
+            unsafe { libc::read(read.as_raw_fd(), byte.as_mut_ptr().cast(), 1) }
+        });
+        greenroom::yield_now();
+        // It has gone through a million numbers each time: 8 s of them here.
+        let begin = Instant::now();
+        for _ in 0..100 {
+            // SAFETY: there are none so high.
+            assert_eq!(unsafe { libc::close_range(1 << 30, u32::MAX, 0) }, 0);
+        }
+        assert!(
+            begin.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            begin.elapsed()
+        );
+        drop(write);
+        assert_eq!(waits.join().unwrap(), 0);
     });
 }

@@ -502,3 +502,64 @@ fn a_runtime_of_tokio_on_other_threads_notices_nothing() {
     tokio.join().unwrap();
     assert_eq!(DONE.load(Ordering::Relaxed), 50);
 }
+
+/// A set of one signal that is blocked on this OS thread.
+fn blocked(signal: i32) -> libc::sigset_t {
+    // SAFETY: a place for the set; zeros are an empty one.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigaddset(&mut set, signal);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &set, null_mut());
+        set
+    }
+}
+
+#[test]
+fn a_signal_is_waited_for() {
+    let signal = libc::SIGRTMIN() + 3;
+    let set = blocked(signal);
+    // SAFETY: takes nothing.
+    let here = unsafe { libc::pthread_self() };
+    let sends = later(move || {
+        // SAFETY: the thread is the test's own, which waits for this one.
+        assert_eq!(unsafe { libc::pthread_kill(here, signal) }, 0);
+    });
+    let found = parks(move || {
+        let mut found = 0;
+        // SAFETY: a set, and a place for the number.
+        assert_eq!(unsafe { libc::sigwait(&set, &mut found) }, 0);
+        found
+    });
+    assert_eq!(found, signal);
+    sends.join().unwrap();
+}
+
+#[test]
+fn a_wait_for_a_signal_has_its_limit_and_its_kill() {
+    let set = blocked(libc::SIGRTMIN() + 4);
+    let (waited, error) = parks(move || {
+        let (begin, limit) = (Instant::now(), ms(100));
+        let time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: limit.as_nanos() as i64,
+        };
+        // SAFETY: a set and a time.
+        let result = unsafe { libc::sigtimedwait(&set, null_mut(), &time) };
+        assert_eq!(result, -1);
+        assert!(begin.elapsed() >= limit);
+        (result, std::io::Error::last_os_error().raw_os_error())
+    });
+    assert_eq!((waited, error), (-1, Some(libc::EAGAIN)));
+    let error = green(move || {
+        let waits = greenroom::spawn_local(move || {
+            // SAFETY: a set.
+            let result = unsafe { libc::sigwaitinfo(&set, null_mut()) };
+            assert_eq!(result, -1);
+            std::io::Error::last_os_error().raw_os_error()
+        });
+        greenroom::yield_now();
+        waits.kill();
+        waits.join().unwrap()
+    });
+    assert_eq!(error, Some(libc::ECANCELED));
+}

@@ -86,6 +86,13 @@ pub(super) unsafe fn adopt(hub: *const Hub) {
     CURRENT.set(hub);
 }
 
+/// To be called in a forked child by who forked with thread-locals of its own: the handler has
+/// seen those of the OS thread only.
+#[cfg(feature = "monkey")]
+pub(crate) fn forget_hub() {
+    forget_in_forked_child();
+}
+
 pub(crate) fn watch_forks() {
     sys::fork::watch(forget_in_forked_child);
 }

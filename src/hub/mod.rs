@@ -93,6 +93,8 @@ use std::thread;
 pub use assert::assert_switches;
 pub(crate) use background::Background;
 pub(crate) use cell::{Slot, TaskRef, new_task};
+#[cfg(feature = "monkey")]
+pub(crate) use current::forget_hub;
 pub(crate) use current::{current_hub, run_on_fresh_hub, watch_forks, with_hub};
 pub use events::{Event, Subscription, subscribe};
 pub use handle::{HubHandle, current, dump, stack_census, stats, try_current, wait_idle};
@@ -511,6 +513,12 @@ impl Hub {
     /// After enough such operations in a row the next one is to let others have their turn, or
     /// an always-ready socket would starve them.
     #[inline]
+    /// How many wait to run.
+    #[cfg(feature = "monkey")]
+    pub(crate) fn runnable(&self) -> usize {
+        self.run_queue.borrow().len()
+    }
+
     pub(crate) fn is_budget_spent(&self) -> bool {
         self.turn.is_budget_spent()
     }

@@ -37,6 +37,18 @@ pub(super) fn without_blocking(fd: c_int, op: impl FnOnce() -> isize) -> isize {
     result
 }
 
+/// With more than so many who wait to run, an acceptor does not wait for all of them.
+const RUNNABLE_MAX: usize = 256;
+
+/// Whom an acceptor has woken for one connection is to see to it before the next is accepted, as
+/// he would on an OS thread of his own: servers count those who are idle.
+fn let_others_begin(green: &Green<'_>) -> Result<(), isize> {
+    if (1..=RUNNABLE_MAX).contains(&green.hub.runnable()) {
+        return green.yield_now();
+    }
+    Ok(())
+}
+
 /// # Safety
 /// As accept4(2).
 unsafe fn take(
@@ -48,6 +60,9 @@ unsafe fn take(
     // SAFETY: the caller's.
     let call = || unsafe { raw!(SYS_accept4, fd, from, length, flags) };
     let green = |green: &Green<'_>| {
+        if let Err(result) = let_others_begin(green) {
+            return Some(result);
+        }
         let tried = || without_blocking(fd, call);
         green.retry(fd, Interest::Read, tried, |_| false)
     };

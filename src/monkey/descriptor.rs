@@ -8,11 +8,8 @@ use super::gate::{Green, is_open, run};
 use super::lockf::wait_for_lock;
 use super::raw::{fail, finish, next, raw, set_errno};
 use super::turn::note_mode_change;
-use super::{closing, hooks};
+use super::{closing, hooks, lives};
 use crate::hub::with_hub;
-
-/// Not in a range: that would be a long way to go.
-const RANGE_MAX: c_uint = 1 << 20;
 
 /// Is anything registered by number at all?
 #[inline(always)]
@@ -31,10 +28,7 @@ pub(super) unsafe extern "C" fn close(fd: c_int) -> c_int {
 
 fn forget_range(first: c_uint, last: c_uint) {
     if is_patched() {
-        let last = last
-            .min(first.saturating_add(RANGE_MAX))
-            .min(i32::MAX as c_uint);
-        (first..=last).for_each(|fd| closing::forget(fd as c_int));
+        lives::known_within(first, last).for_each(closing::forget);
     }
 }
 

@@ -145,8 +145,7 @@ impl Green<'_> {
     /// Lets the others run if this greenlet has had its share of the turn.
     pub(super) fn take_turns(&self) -> Result<(), isize> {
         if self.hub.is_budget_spent() && !self.is_in_handler() {
-            self.hub.yield_now();
-            return cancel::foreign(|| self.check());
+            return self.yield_now();
         }
         Ok(())
     }
@@ -156,6 +155,12 @@ impl Green<'_> {
     #[cold]
     fn is_in_handler(&self) -> bool {
         blocked() & !self.hub.signals_blocked != 0
+    }
+
+    /// Lets the others run.
+    pub(super) fn yield_now(&self) -> Result<(), isize> {
+        self.hub.yield_now();
+        cancel::foreign(|| self.check())
     }
 
     fn check(&self) -> Result<(), isize> {

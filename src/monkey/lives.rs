@@ -9,7 +9,7 @@
 //! Pages are mapped when a number of theirs is first waited for; there is no limit below the
 //! kernel's, and nothing here allocates.
 
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use super::raw::raw;
 
@@ -18,6 +18,9 @@ const PAGE: usize = 1 << PAGE_BITS;
 const PAGES: usize = 1 << (31 - PAGE_BITS);
 
 type Page = [AtomicU64; PAGE];
+
+/// One more than the last page that is there.
+static PAGES_END: AtomicUsize = AtomicUsize::new(0);
 
 /// In the zeroed part of the program: only what is looked at is there.
 static TABLE: [AtomicPtr<Page>; PAGES] = [const { AtomicPtr::new(std::ptr::null_mut()) }; PAGES];
@@ -99,6 +102,23 @@ pub(super) fn is_known(fd: i32) -> bool {
     cell(fd).is_some_and(|cell| owner(cell) != Owner::Nobody)
 }
 
+/// The numbers from `first` to `last` that a hub knows. What it costs depends on the pages that
+/// are there, not on the range: that is often all numbers.
+pub(super) fn known_within(first: u32, last: u32) -> impl Iterator<Item = i32> {
+    let (first, last) = (first as usize, last as usize);
+    let there = PAGES_END
+        .load(Ordering::Acquire)
+        .min((last >> PAGE_BITS) + 1);
+    let pages = first >> PAGE_BITS..there;
+    let mapped = pages.filter(|page| !TABLE[*page].load(Ordering::Acquire).is_null());
+    let numbers = |page: usize| page << PAGE_BITS..(page + 1) << PAGE_BITS;
+    mapped
+        .flat_map(numbers)
+        .filter(move |number| (first..=last).contains(number))
+        .map(|number| number as i32)
+        .filter(|fd| is_known(*fd))
+}
+
 /// Ends the present life of a number: which one it was, and who knew of it.
 #[inline]
 pub(super) fn end(fd: i32) -> Option<(u32, Owner)> {
@@ -112,6 +132,7 @@ pub(super) fn end(fd: i32) -> Option<(u32, Owner)> {
 #[cold]
 fn map_page(fd: i32) -> Option<()> {
     let (slot, _) = place(fd)?;
+    let number = fd as usize >> PAGE_BITS;
     let length = size_of::<Page>();
     let access = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
@@ -123,6 +144,7 @@ fn map_page(fd: i32) -> Option<()> {
         // SAFETY: this mapping was not published: another thread was faster.
         unsafe { raw!(SYS_munmap, page, length) };
     }
+    PAGES_END.fetch_max(number + 1, Ordering::AcqRel);
     Some(())
 }
 
@@ -148,6 +170,22 @@ mod tests {
         assert_eq!(claim(FD + 1, 0), Some(0));
         assert_eq!(claim(FD + 1, 4), Some(0));
         assert_eq!(end(FD + 1), Some((0, Owner::Several)));
+    }
+
+    #[test]
+    fn those_known_are_found_in_any_range() {
+        let fd = FD - 100;
+        claim(fd, 1);
+        claim(fd + 2, 1);
+        let all = || known_within(0, u32::MAX).filter(|known| (fd..fd + 10).contains(known));
+        assert_eq!(all().collect::<Vec<_>>(), [fd, fd + 2]);
+        let within = |first: i32, last: i32| known_within(first as u32, last as u32).count();
+        assert_eq!(within(fd + 1, fd + 2), 1);
+        assert_eq!(within(fd, fd), 1);
+        assert_eq!(within(fd + 1, fd + 1), 0);
+        assert_eq!(within(fd + 1, fd), 0);
+        end(fd);
+        assert_eq!(all().collect::<Vec<_>>(), [fd + 2]);
     }
 
     #[test]

@@ -49,10 +49,10 @@
 //! | [`Part::Time`] | nanosleep, clock_nanosleep, usleep, sleep, thrd_sleep, sched_yield |
 //! | [`Part::Dns`] | getaddrinfo, getnameinfo, gethostbyname and its kin: on an OS thread of ours |
 //! | [`Part::Futex`] | futex(2), on which std's locks rest; sem_wait and its kin |
-//! | [`Part::Process`] | wait, waitpid, waitid and their kin, pthread_join |
+//! | [`Part::Process`] | wait, waitpid, waitid and their kin, pthread_join; sigwait and its kin |
 //! | [`Part::Locks`] | the waits for mutexes, conditions, read-write locks of pthreads and C11 |
-//! | [`Part::Identity`] | no function: what `spawn` makes owns its thread-locals from then on |
-//! | [`Part::Thread`] | pthread_create and its kin: `std::thread::spawn` makes greenlets |
+//! | [`Part::Identity`] | fork, setuid, pthread_kill and their kin, for OS threads; and see below |
+//! | [`Part::Thread`] | pthread_create, pthread_exit: `std::thread::spawn` makes greenlets |
 //!
 //! and, with any of the first three, what ends a descriptor or changes its mode: close,
 //! close_range, closefrom, dup2, dup3, shutdown, fclose, fcntl, ioctl, setsockopt.
@@ -70,7 +70,8 @@
 //!   blocking `send` sends all. EINTR never comes from a park.
 //! * A kill or a timeout never unwinds through such a call, since there may be frames of C below
 //!   it. The call fails with ECANCELED or ETIMEDOUT (a sleep ends early, a lock waits on), and
-//!   the kill is delivered at the next park of this library's own.
+//!   the kill is delivered at the next park of this library's own. A library that ends the process
+//!   for an errno that it does not know (libzmq) does so for this one.
 //!
 //! # Locks of C and C++
 //! A greenlet that finds a pthread mutex or a read-write lock taken parks, and so does one that
@@ -106,8 +107,12 @@
 //! Both need x86-64 and glibc, linked dynamically, and a trial before; [`patch_all`] goes without
 //! them where it fails, and [`report`] says why. A library that is loaded later (dlopen) with
 //! thread-locals of the kind "initial exec" finds zeros in greenlets that are there already, in
-//! place of its first values. `pthread_exit`, `pthread_cancel` and `pthread_kill` don't reach a
-//! thread that is a greenlet, and its name is not that of a kernel's thread.
+//! place of its first values. `pthread_cancel` does not reach a thread that is a greenlet, its
+//! scheduling, its affinity and its name are those of its OS thread, and to set them does nothing.
+//!
+//! What a thread is to do as long as the process lives, the workers of a global pool for one, ends
+//! with the OS thread that was the first to use it. Who makes OS threads that end should have the
+//! pool made by one that does not, or within [`native`].
 //!
 //! # What does not work, and why
 //! Between greenlets that share thread-locals (without [`Part::Identity`] those of a hub):
@@ -132,9 +137,14 @@
 //!   block.
 //! * **stdio (`fread`, `fgets`, `getline` on sockets and pipes), `system`, `popen`, `syslog`**:
 //!   libc calls itself, not us: they block.
-//! * **system calls without libc (Go, rustix's linux_raw, io_uring)**: nobody can see them:
-//!   they block. A descriptor that is closed so is found out when a wait for it has lasted for
-//!   0.1 s.
+//! * **system calls without libc (Go, rustix, io_uring)**: nobody can see them: they block. A
+//!   descriptor that is closed so is found out when a wait for it has lasted for 0.1 s. rustix 1,
+//!   on which smol, async-std and polling rest, can be told to go by libc, from any package of the
+//!   program: `rustix = { version = "1", features = ["use-libc"] }`.
+//! * **spin locks that never yield**: spin for ever when they are held across a call that parks.
+//! * **setuid and its kin, while greenlets run on other OS threads**: libc has each thread take
+//!   part by a signal, takes a greenlet for the thread there, and waits for ever. At the start,
+//!   or with one hub, they work.
 //! * **programs that are linked statically (musl, `+crt-static`)**: have libc's functions
 //!   twice, or cannot ask for libc's own.
 //! * **a cdylib**: exports these functions to whoever loads it: for programs only.
@@ -172,6 +182,7 @@
 //! OS thread ends, it is leaked with all that others have linked to it.
 
 mod allocator;
+mod attributes;
 mod clocks;
 mod closing;
 mod condition;
@@ -189,6 +200,7 @@ mod locks;
 mod message;
 mod mutex;
 mod objects;
+mod os_thread;
 mod poll;
 mod process;
 mod queue;
@@ -197,8 +209,10 @@ mod report;
 mod rwlock;
 mod select;
 mod semaphore;
+mod sigwait;
 mod slices;
 mod socket;
+mod thread_exit;
 mod threads;
 mod time;
 mod transfer;
@@ -234,12 +248,12 @@ pub enum Part {
     Dns,
     /// futex(2), on which std's locks rest, and POSIX semaphores.
     Futex,
-    /// Waits for children and for the end of OS threads.
+    /// Waits for children, for the end of OS threads, and for signals.
     Process,
     /// Mutexes, condition variables and read-write locks of pthreads and C11: of C and C++.
     Locks,
-    /// No function, but what `spawn` makes: greenlets that own their thread-locals, and so are
-    /// threads to all code that tells threads apart by them.
+    /// What `spawn` makes: greenlets that own their thread-locals, and so are threads to all code
+    /// that tells threads apart by them. And the functions that libc can do for an OS thread only.
     Identity,
     /// `std::thread::spawn` and pthread_create make greenlets, with [`Identity`](Part::Identity).
     Thread,

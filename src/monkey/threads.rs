@@ -11,8 +11,7 @@
 //!
 //! A block is kept until its thread is joined or detached, so no other gets its address before.
 //! Stacks are as large as the caller asks for, and take memory as they are used. Attributes of
-//! scheduling are not looked at. `pthread_exit`, `pthread_cancel` and `pthread_kill` don't reach
-//! such a thread: there is no way to unwind C, and the kernel does not know it.
+//! scheduling are not looked at. `pthread_cancel` does not reach such a thread.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -23,11 +22,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use libc::{clockid_t, pthread_attr_t, pthread_t, timespec};
+use libc::{clockid_t, pid_t, pthread_attr_t, pthread_t, timespec};
 
 use super::gate::run;
-use super::raw::next;
-use super::{clocks, hooks};
+use super::raw::{next, raw};
+use super::{clocks, hooks, thread_exit};
 use crate::cancel::{foreign, shield};
 use crate::greenlet::{Builder, Greenlet, identity};
 use crate::hub::{Task, with_hub};
@@ -35,7 +34,7 @@ use crate::stack::stack_around;
 use crate::sys::identity::Identity;
 use crate::sys::lock::lock;
 
-type Start = extern "C" fn(*mut c_void) -> *mut c_void;
+pub(super) type Start = extern "C" fn(*mut c_void) -> *mut c_void;
 
 /// What a thread returns that was killed (pthread.h: PTHREAD_CANCELED).
 const CANCELED: usize = usize::MAX;
@@ -48,6 +47,7 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 struct Green {
     greenlet: Greenlet<()>,
     value: Arc<AtomicPtr<c_void>>,
+    os_thread: pid_t,
     _identity: Arc<Identity>,
 }
 
@@ -91,8 +91,7 @@ impl Body {
 
     fn call(&mut self) {
         self.done = true;
-        let value = (self.start)(self.argument);
-        self.value.store(value, Ordering::Release);
+        thread_exit::call(self.start, self.argument, &self.value);
     }
 }
 
@@ -204,6 +203,7 @@ fn spawn(wanted: Wanted, start: Start, argument: *mut c_void) -> Result<pthread_
             Green {
                 greenlet,
                 value,
+                os_thread: os_thread(),
                 _identity,
             },
         );
@@ -225,6 +225,7 @@ pub(super) unsafe fn join(thread: pthread_t, value: *mut *mut c_void) -> Option<
     let Green {
         greenlet,
         value: returned,
+        os_thread: _,
         _identity,
     } = take(thread)?;
     drop(foreign(|| shield(|| greenlet.join())));
@@ -248,6 +249,7 @@ unsafe fn join_for(thread: pthread_t, value: *mut *mut c_void, limit: Duration) 
     let Green {
         greenlet,
         value: returned,
+        os_thread,
         _identity,
     } = take(thread)?;
     let joined = foreign(|| shield(|| greenlet.join_timeout(limit)));
@@ -257,6 +259,7 @@ unsafe fn join_for(thread: pthread_t, value: *mut *mut c_void, limit: Duration) 
             Green {
                 greenlet,
                 value: returned,
+                os_thread,
                 _identity,
             },
         );
@@ -443,6 +446,19 @@ pub(super) unsafe extern "C" fn pthread_getattr_np(
         }
         made
     }
+}
+
+/// The kernel's id of the OS thread that runs.
+fn os_thread() -> pid_t {
+    // SAFETY: takes nothing.
+    unsafe { raw!(SYS_gettid) as pid_t }
+}
+
+/// The kernel's id of the OS thread on which a thread runs that is a greenlet.
+pub(super) fn os_thread_of(thread: pthread_t) -> Option<pid_t> {
+    let joinable = |threads: &BTreeMap<_, Green>| Some(threads.get(&thread)?.os_thread);
+    let noted = (COUNT.load(Ordering::Acquire) > 0).then(|| joinable(&lock(&JOINABLE)));
+    noted.flatten().or_else(|| is_green(thread).then(os_thread))
 }
 
 /// Is it a thread that can be joined here, or the greenlet that runs, with its own thread-locals?

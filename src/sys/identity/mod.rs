@@ -30,14 +30,17 @@ mod block;
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 mod glibc;
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+mod home;
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 mod probe;
 #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
 mod unsupported;
 
 #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
-pub(crate) use unsupported::{Identity, THREAD_ID_FIRST, probe};
+pub(crate) use unsupported::{Identity, THREAD_ID_FIRST, at_home, probe};
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 pub(crate) use {
     block::{Identity, THREAD_ID_FIRST},
+    home::at_home,
     probe::probe,
 };

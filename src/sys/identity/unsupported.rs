@@ -43,6 +43,14 @@ impl Identity {
     }
 }
 
+/// Nobody ever runs with others than the OS thread's.
+///
+/// # Safety
+/// None is needed.
+pub(crate) unsafe fn at_home<R>(run: impl FnOnce() -> R) -> R {
+    run()
+}
+
 /// Says why not.
 pub(crate) fn probe() -> Result<(), String> {
     Err("thread-locals of a greenlet's own need x86-64 and glibc".into())
