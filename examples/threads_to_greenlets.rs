@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --release --features monkey --example threads_to_greenlets
-//! cargo run --release --features monkey --example threads_to_greenlets -- --connections 9000
+//! cargo run --release --features monkey --example threads_to_greenlets -- --connections 10000
 //! cargo run --release --features monkey --example threads_to_greenlets -- --real-threads
 //! ```
 //!
@@ -12,12 +12,14 @@
 //! greenlets, and what blocks (a read, a lock, a channel) parks one of them and lets the others
 //! run: all of them on one OS thread.
 //!
-//! To show it, the guests are part of this program: threads as well, and as green. They come in;
-//! then somebody says a word, and everybody is to hear it.
+//! To show it, the program starts itself once more: the guests, threads as well, and as green. So
+//! each process has one end of each connection, and its limit of descriptors holds for as many.
+//! They come in; then somebody says a word, and everybody is to hear it.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::Builder;
@@ -31,13 +33,17 @@ struct Args {
     /// How many guests come
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
     connections: u32,
-    /// Leave the patch out, to compare: two OS threads per connection, 2000 connections at most
+    /// Leave the patch out, to compare: an OS thread for each, 2000 connections at most
     #[arg(long)]
     real_threads: bool,
+    /// Be the guests of the server at this address
+    #[arg(long, hide = true)]
+    attend: Option<SocketAddr>,
 }
 
 const WELCOME: &str = "welcome\n";
 const WORD: &str = "hello to all of you\n";
+const AT_THE_DOOR: u32 = 100;
 
 fn main() {
     let args = Args::parse();
@@ -52,10 +58,13 @@ fn run(args: &Args) -> io::Result<()> {
     if !args.real_threads {
         greenroom::monkey::patch_all()?;
     }
+    if let Some(server) = args.attend {
+        return attend_all(server, args.connections);
+    }
     let door = TcpListener::bind("127.0.0.1:0")?;
     let address = door.local_addr()?;
     Builder::new().spawn(move || serve(door))?;
-    show(address, args.connections)
+    show(address, args)
 }
 
 /// Everybody who is in, by address.
@@ -108,32 +117,60 @@ fn attend(server: SocketAddr, news: &Sender<io::Result<()>>) -> io::Result<()> {
     Ok(())
 }
 
-/// Has all guests come, and somebody say the word; prints what it took.
-fn show(server: SocketAddr, connections: u32) -> io::Result<()> {
-    let memory = || status("VmRSS:") + status("VmPTE:");
-    let (begin, before) = (Instant::now(), memory());
+/// Has all guests come, and tells, in a line each, when they are in and how many heard the word.
+fn attend_all(server: SocketAddr, connections: u32) -> io::Result<()> {
     let (sender, news) = mpsc::channel();
-    let come = || {
+    for already in 0..connections {
         let sender = sender.clone();
         let guest = move || attend(server, &sender).or_else(|error| sender.send(Err(error)));
-        Builder::new().spawn(guest)
-    };
-    for _ in 0..connections {
-        // One by one: std's listeners have 128 wait at the door, and others try again in 1 s.
-        come()?;
+        Builder::new().spawn(guest)?;
+        // std's listeners have 128 wait at the door, and others try again in 1 s.
+        if already >= AT_THE_DOOR {
+            news.recv().expect("a guest tells")?;
+        }
+    }
+    for _ in 0..connections.min(AT_THE_DOOR) {
         news.recv().expect("a guest tells")?;
     }
+    println!("in");
+    println!(
+        "{}",
+        news.iter().take(connections as usize).flatten().count()
+    );
+    Ok(())
+}
+
+/// Has all guests come, and somebody say the word; prints what it took.
+fn show(server: SocketAddr, args: &Args) -> io::Result<()> {
+    let memory = || status("VmRSS:") + status("VmPTE:");
+    let (begin, before) = (Instant::now(), memory());
+    let connections = args.connections.to_string();
+    let mut guests = Command::new(std::env::current_exe()?);
+    guests.args([
+        "--attend",
+        &server.to_string(),
+        "--connections",
+        &connections,
+    ]);
+    guests.args(args.real_threads.then_some("--real-threads"));
+    let mut guests = guests.stdout(Stdio::piped()).spawn()?;
+    let news = guests.stdout.take().expect("it is piped");
+    let mut news = BufReader::new(news).lines();
+    let mut next = || {
+        news.next()
+            .unwrap_or(Err(io::Error::other("the guests have left")))
+    };
+    next()?;
     println!("connections {connections}, in {:.2?}", begin.elapsed());
     println!("OS threads  {}", status("Threads:"));
-    let each = memory().saturating_sub(before) / u64::from(connections);
-    println!("memory      {each} kB per connection, both ends");
+    let each = memory().saturating_sub(before) / u64::from(args.connections);
+    println!("memory      {each} kB for each, in the server");
 
     let begin = Instant::now();
     let mut speaker = TcpStream::connect(server)?;
     speaker.write_all(WORD.as_bytes())?;
-    let heard = news.iter().take(connections as usize).flatten().count();
-    println!("heard by    {heard}, in {:.2?}", begin.elapsed());
-    Ok(())
+    println!("heard by    {}, in {:.2?}", next()?, begin.elapsed());
+    guests.wait().map(drop)
 }
 
 /// A number that the kernel tells of this process: its own stacks for OS threads are in none.
@@ -144,7 +181,7 @@ fn status(name: &str) -> u64 {
     number.expect("a number")
 }
 
-/// Raises the limit of descriptors as far as it goes. Is that enough for both ends?
+/// Raises the limit of descriptors as far as it goes. Is that enough for one end of each?
 fn check_limits(args: &Args) -> io::Result<()> {
     let (connections, spare) = (u64::from(args.connections), 24);
     // SAFETY: `limit` is one, for the first call to fill and for the second to read.
@@ -155,7 +192,7 @@ fn check_limits(args: &Args) -> io::Result<()> {
         libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
         limit.rlim_max
     };
-    let fit = most.saturating_sub(spare) / 2;
+    let fit = most.saturating_sub(spare);
     let refusal = if args.real_threads && connections > 2000 {
         String::from("--real-threads: 2000 connections at most")
     } else if connections > fit {

@@ -1,9 +1,69 @@
 //! Locks and channels that know threads only: between greenlets of one OS thread.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Barrier, Condvar, Mutex, OnceLock, RwLock, mpsc};
+use std::thread;
 use std::time::Duration;
 use unmodified::*;
+
+#[test]
+fn sleeps() {
+    let nap = Duration::from_millis(500);
+    on_one_os_thread(move || {
+        let sleep = move |n| {
+            thread::sleep(nap);
+            n
+        };
+        assert_same_and_side_by_side("std::thread::sleep", Mode::ALL, sleep, |n| n);
+    });
+}
+
+#[test]
+fn locks_of_std_between_a_thousand() {
+    on_one_os_thread(|| {
+        let make = || {
+            let (count, all_in) = (Mutex::new(0), Condvar::new());
+            let shared = Arc::new((count, all_in, Barrier::new(MANY), RwLock::new(0)));
+            let once = Arc::new(OnceLock::new());
+            move |n: usize| {
+                let (count, all_in, barrier, sum) = &*shared;
+                let mut seen = count.lock().unwrap();
+                // Held across a park, now and then.
+                if n.is_multiple_of(100) {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                *seen += 1;
+                if *seen == MANY {
+                    all_in.notify_all();
+                }
+                drop(all_in.wait_while(seen, |count| *count < MANY).unwrap());
+                *sum.write().unwrap() += n;
+                barrier.wait();
+                let made_by_one = *once.get_or_init(|| {
+                    thread::sleep(Duration::from_millis(5));
+                    7
+                });
+                (*sum.read().unwrap(), made_by_one)
+            }
+        };
+        for mode in Mode::ALL {
+            let (results, took) = mode.many(MANY, make());
+            assert!(
+                results.iter().all(|result| *result == (499_500, 7)),
+                "{mode:?}"
+            );
+            eprintln!("std's locks, by {mode:?}: {took:.2?}");
+        }
+        assert!(
+            natively(MANY, make())
+                .0
+                .iter()
+                .all(|result| *result == (499_500, 7))
+        );
+    });
+}
 
 #[test]
 fn std_mpsc_the_receiver_first() {
@@ -86,7 +146,7 @@ fn parking_lot_locks_under_contention() {
             for _ in 0..10 {
                 let mut count = shared.0.lock();
                 let seen = *count;
-                std::thread::yield_now();
+                thread::yield_now();
                 *count = seen + 1;
             }
             shared.1.notify_all();
@@ -104,7 +164,7 @@ fn a_parking_lot_rwlock_lets_readers_in_together() {
                 *lock.write() += 1;
             } else {
                 let seen = lock.read();
-                std::thread::sleep(Duration::from_millis(20));
+                thread::sleep(Duration::from_millis(20));
                 drop(seen);
             }
         });
@@ -112,30 +172,72 @@ fn a_parking_lot_rwlock_lets_readers_in_together() {
     });
 }
 
+/// A server takes no more than so many connections.
+const POOL: usize = 10;
+
+/// Connections to an echo server.
+#[derive(Debug)]
+struct Manager(SocketAddr);
+
+impl r2d2::ManageConnection for Manager {
+    type Connection = TcpStream;
+    type Error = std::io::Error;
+
+    fn connect(&self) -> Result<TcpStream, std::io::Error> {
+        TcpStream::connect(self.0)
+    }
+
+    fn is_valid(&self, connection: &mut TcpStream) -> Result<(), std::io::Error> {
+        connection.take_error().map(drop)
+    }
+
+    fn has_broken(&self, _: &mut TcpStream) -> bool {
+        false
+    }
+}
+
 #[test]
 fn a_pool_of_ten_serves_a_thousand() {
-    struct Manager;
-    impl r2d2::ManageConnection for Manager {
-        type Connection = u32;
-        type Error = std::io::Error;
-        fn connect(&self) -> Result<u32, std::io::Error> {
-            Ok(7)
-        }
-        fn is_valid(&self, _: &mut u32) -> Result<(), std::io::Error> {
-            Ok(())
-        }
-        fn has_broken(&self, _: &mut u32) -> bool {
-            false
-        }
-    }
-    on_one_os_thread(|| {
-        let pool = r2d2::Pool::builder().max_size(10).build(Manager).unwrap();
-        let (sevens, _) = many(MANY, move |_| {
-            let connection = pool.get().expect("a connection in time");
-            std::thread::sleep(Duration::from_millis(1));
-            *connection
+    let server = echo_server(Duration::from_millis(20));
+    on_one_os_thread(move || {
+        let make = move || {
+            let pool = r2d2::Pool::builder().max_size(POOL as u32);
+            let pool = pool.build(Manager(server)).unwrap();
+            move |n: usize| {
+                let mut connection = pool.get().expect("a connection in time");
+                assert!(pool.state().connections <= POOL as u32);
+                connection.write_all(&n.to_be_bytes()).unwrap();
+                let mut back = [0; 8];
+                connection.read_exact(&mut back).unwrap();
+                usize::from_be_bytes(back)
+            }
+        };
+        // A hundred rounds of ten at once: three times as long as that, at most.
+        let proof = Proof::of("r2d2, 10 connections").turns(MANY / POOL);
+        proof.modes(Mode::WITH_IDENTITY).run_each(make, |n| n);
+    });
+}
+
+#[test]
+fn errors_of_a_pool() {
+    let server = echo_server(Duration::ZERO);
+    on_one_os_thread(move || {
+        let said = same_failures(Mode::WITH_IDENTITY, move || {
+            let pool = |to| {
+                let pool = r2d2::Pool::builder().max_size(1);
+                pool.connection_timeout(Duration::from_millis(100))
+                    .build(Manager(to))
+            };
+            let refused = pool(NOBODY.parse().unwrap()).unwrap_err();
+            let pool = pool(server).unwrap();
+            let _the_only_one = pool.get().unwrap();
+            vec![
+                ("refused", told(refused)),
+                ("late", told(pool.get().unwrap_err())),
+            ]
         });
-        assert_eq!(sevens.iter().sum::<u32>(), 7 * MANY as u32);
+        assert!(said[0].1.contains("os error 111"), "{said:?}");
+        assert!(said[1].1.starts_with("timed out"), "{said:?}");
     });
 }
 
@@ -155,4 +257,99 @@ fn each_greenlet_may_block_on_a_tokio_runtime_of_its_own() {
         assert_eq!(numbers.iter().sum::<usize>(), 4950);
         assert!(all < Duration::from_secs(2), "{all:?}");
     });
+}
+
+/// Two at a time are enough to go wrong.
+const NEEDS_IDENTITY: &[Case<Mode>] = &[
+    ("std::sync::mpsc", |mode| {
+        let (sender, receiver) = mpsc::channel();
+        let ends = Arc::new((Mutex::new(sender), Mutex::new(receiver)));
+        let (got, _) = mode.many(2, move |n| {
+            if n == 0 {
+                return ends.1.lock().unwrap().recv().unwrap();
+            }
+            thread::sleep(Duration::from_millis(10));
+            ends.0.lock().unwrap().send(7).unwrap();
+            7
+        });
+        assert_eq!(got, [7, 7]);
+    }),
+    ("crossbeam-channel", |mode| {
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        let (got, _) = mode.many(2, move |n| {
+            if n == 0 {
+                return receiver.recv().unwrap();
+            }
+            thread::sleep(Duration::from_millis(10));
+            sender.send(7).unwrap();
+            7
+        });
+        assert_eq!(got, [7, 7]);
+    }),
+    ("std::thread::park", |mode| {
+        let parked = Mutex::new(Vec::new());
+        let parked = Arc::new(parked);
+        mode.many(3, move |n| {
+            if n < 2 {
+                parked.lock().unwrap().push(thread::current());
+                return thread::park();
+            }
+            thread::sleep(Duration::from_millis(10));
+            parked
+                .lock()
+                .unwrap()
+                .iter()
+                .for_each(thread::Thread::unpark);
+        });
+    }),
+    ("parking_lot, contended", |mode| {
+        let lock = Arc::new(parking_lot::Mutex::new(0));
+        let theirs = Arc::clone(&lock);
+        mode.many(20, move |_| {
+            let mut count = theirs.lock();
+            thread::sleep(Duration::from_millis(1));
+            *count += 1;
+        });
+        assert_eq!(*lock.lock(), 20);
+    }),
+    ("tokio, a runtime in each", |mode| {
+        let (numbers, _) = mode.many(2, |n| {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_time().build().unwrap();
+            runtime.block_on(async move {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                n
+            })
+        });
+        assert_eq!(numbers, [0, 1]);
+    }),
+    ("r2d2, contended", |mode| {
+        let server = greenroom::monkey::native(|| echo_server(Duration::from_millis(5)));
+        let pool = r2d2::Pool::builder()
+            .max_size(2)
+            .build(Manager(server))
+            .unwrap();
+        mode.many(20, move |_| {
+            let mut connection = pool.get().unwrap();
+            connection.write_all(b"x").unwrap();
+            connection.read_exact(&mut [0]).unwrap();
+        });
+    }),
+    ("reqwest::blocking", |mode| {
+        let server = greenroom::monkey::native(|| http_server(Duration::from_millis(50)));
+        let client = reqwest::blocking::Client::new();
+        let (texts, _) = mode.many(4, move |n| {
+            let response = client.get(format!("http://{server}/{n}")).send();
+            response.expect("an answer").text().expect("a body")
+        });
+        assert_eq!(texts, ["/0", "/1", "/2", "/3"]);
+    }),
+];
+
+#[test]
+fn what_tells_threads_apart_needs_thread_locals_for_each() {
+    only_with_identity(
+        "what_tells_threads_apart_needs_thread_locals_for_each",
+        NEEDS_IDENTITY,
+    );
 }
