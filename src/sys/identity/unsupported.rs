@@ -38,5 +38,5 @@ impl Identity {
 
 /// Says why not.
 pub(crate) fn probe() -> Result<(), String> {
-    Err("thread-locals of a greenlet's own need x86-64 and glibc".into())
+    Err("thread-locals of a greenlet's own need glibc".into())
 }
