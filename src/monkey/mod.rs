@@ -114,9 +114,10 @@
 //! * **system calls without libc (Go, rustix's linux_raw, io_uring)**: nobody can see them:
 //!   they block. A descriptor that is closed so is found out when a wait for it has lasted for
 //!   0.1 s.
-//! * **programs that are linked statically (musl, `+crt-static`)**: have libc's functions
-//!   twice, or cannot ask for libc's own.
-//! * **a cdylib**: exports these functions to whoever loads it: for programs only.
+//! * **programs that are linked statically (musl, `+crt-static`)**: have libc's functions in them
+//!   already. Refused at compile time.
+//! * **a cdylib**: exports these functions to whoever loads it: for programs only. One that is
+//!   loaded by dlopen reaches nobody, and [`patch_all`] there says so.
 //! * **objects opened with RTLD_DEEPBIND, programs linked with `--exclude-libs`**: pass by;
 //!   [`verify`] names them.
 //! * **regular files**: are always ready as far as the kernel tells: they block for as long as
@@ -149,6 +150,13 @@
 //! Within the room: no hook unwinds (they are `extern "C"`, so a panic would abort), none is used
 //! before its statics are there (all are constant), and a waiting greenlet is never freed: if its
 //! OS thread ends, it is leaked with all that others have linked to it.
+
+#[cfg(target_feature = "crt-static")]
+compile_error!(
+    "the feature `monkey` of greenroom needs a program that is linked dynamically: one that is \
+     linked statically has libc's functions in it already, and no others can take their names. \
+     Leave the feature out, or build with `-C target-feature=-crt-static`"
+);
 
 mod clocks;
 mod closing;

@@ -61,6 +61,27 @@ unsafe extern "C" fn visit(info: *mut dl_phdr_info, _: size_t, found: *mut c_voi
     0
 }
 
+/// Is the address one of the program itself, not of a shared object?
+pub(super) fn is_of_program(address: usize) -> bool {
+    let mut asked = (address, false);
+    // SAFETY: the callback takes what dl_iterate_phdr hands it, and `asked`, which lives here.
+    unsafe { libc::dl_iterate_phdr(Some(look_at_first), (&raw mut asked).cast::<c_void>()) };
+    asked.1
+}
+
+unsafe extern "C" fn look_at_first(
+    info: *mut dl_phdr_info,
+    _: size_t,
+    asked: *mut c_void,
+) -> c_int {
+    // SAFETY: handed on by dl_iterate_phdr, whose first object is the program; `asked` is that of
+    // `is_of_program`.
+    let (info, asked) = unsafe { (&*info, &mut *asked.cast::<(usize, bool)>()) };
+    // SAFETY: a mapped object.
+    asked.1 = unsafe { Object::new(info) }.contains(asked.0);
+    1
+}
+
 #[repr(C)]
 struct Dynamic {
     tag: i64,

@@ -27,14 +27,18 @@ use super::objects;
 /// # Parks
 /// Never.
 pub fn verify() -> io::Result<()> {
-    let mut faults = String::new();
+    let (mut faults, mut missed) = (String::new(), 0);
     for hook in hooks::ALL {
         let name = CString::new(hook.name)?;
         // SAFETY: a C string; the default scope.
         let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
         if found.cast_const().cast::<()>() != hook.address {
+            missed += 1;
             let _ = write!(faults, "\n  {} is that of {}", hook.name, owner(found));
         }
+    }
+    if missed == hooks::ALL.len() {
+        return Err(unsupported(&format!(": {}", why_none())));
     }
     for one in objects::bypassing() {
         let _ = write!(faults, "\n  {} is not called by {}", one.name, one.object);
@@ -42,8 +46,27 @@ pub fn verify() -> io::Result<()> {
     if faults.is_empty() {
         return Ok(());
     }
-    let text = format!("the patch does not reach all of this process:{faults}");
-    Err(io::Error::new(io::ErrorKind::Unsupported, text))
+    Err(unsupported(&format!(":{faults}")))
+}
+
+fn unsupported(why: &str) -> io::Error {
+    let text = format!("the patch does not reach all of this process{why}");
+    io::Error::new(io::ErrorKind::Unsupported, text)
+}
+
+/// Why none of our functions is the one that is called by its name.
+fn why_none() -> String {
+    let ours = hooks::ALL[0].address.cast_mut().cast();
+    if objects::is_of_program(ours as usize) {
+        return "no function of the program replaces one of a shared object, since it was linked \
+                with --exclude-libs, with a version script or without dynamic symbols"
+            .to_owned();
+    }
+    format!(
+        "this copy of greenroom is in {}, which was loaded after the program; only a program's own \
+         functions take the place of libc's",
+        owner(ours)
+    )
 }
 
 /// The object that an address belongs to.

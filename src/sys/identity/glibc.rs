@@ -96,8 +96,7 @@ fn find() -> Result<Glibc, String> {
         key_bytes: number(c"_thread_db_sizeof_pthread_key_struct")? as usize,
         key_destructor_at: destructor[2] as usize,
     };
-    let fits =
-        |at: usize, bytes: usize| at >= base::HEADER_BYTES && at + bytes <= thread_bytes;
+    let fits = |at: usize, bytes: usize| at >= base::HEADER_BYTES && at + bytes <= thread_bytes;
     let sane = fits(found.tid_at, 4)
         && fits(found.tables_at, found.tables * 8)
         && fits(
