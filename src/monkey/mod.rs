@@ -74,7 +74,7 @@
 //! thread-locals, and so do `RefCell`s in them, the count of panics, errno, and the owners of
 //! recursive locks. With [`Part::Identity`] each greenlet that `spawn` makes has a block of
 //! thread-locals of its own, as pthread_create would give it, whose destructors run at its end;
-//! the FS register is changed around each switch. What [`spawn_local`](crate::spawn_local()) and
+//! the thread register is changed around each switch. What [`spawn_local`](crate::spawn_local()) and
 //! [`scope`](crate::scope()) make shares those of its spawner, because what is not `Send` may
 //! point into them. It costs 5.6 KB and some 240 ns for each greenlet, and 24 ns for each switch
 //! there and back (`cargo bench --features monkey --bench identity`, 2026-11-21, a busy machine).
@@ -83,7 +83,7 @@
 //! one, runs on the OS thread that called it, and on no other: it waits side by side, but computes
 //! one after the other. [`native`] around a spawn makes a real thread.
 //!
-//! Both need x86-64 and glibc, linked dynamically, and a trial before; [`patch_all`] goes without
+//! Both need glibc, linked dynamically, and a trial before; [`patch_all`] goes without
 //! them where it fails, and [`report`] says why. A library that is loaded later (dlopen) with
 //! thread-locals of the kind "initial exec" finds zeros in greenlets that are there already, in
 //! place of its first values. `pthread_exit`, `pthread_cancel` and `pthread_kill` don't reach a
