@@ -74,7 +74,7 @@
 //! thread-locals, and so do `RefCell`s in them, the count of panics, errno, and the owners of
 //! recursive locks. With [`Part::Identity`] each greenlet that `spawn` makes has a block of
 //! thread-locals of its own, as pthread_create would give it, whose destructors run at its end;
-//! the thread register is changed around each switch. What [`spawn_local`](crate::spawn_local()) and
+//! the thread register is changed at each switch. What [`spawn_local`](crate::spawn_local()) and
 //! [`scope`](crate::scope()) make shares those of its spawner, because what is not `Send` may
 //! point into them. It costs 5.6 KB and some 240 ns for each greenlet, and 24 ns for each switch
 //! there and back (`cargo bench --features monkey --bench identity`, 2026-11-21, a busy machine).
