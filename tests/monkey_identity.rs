@@ -1,6 +1,6 @@
 //! Greenlets that own their thread-locals: what takes the OS thread for the thread of execution
 //! takes each of them for one.
-#![cfg(all(feature = "monkey", target_arch = "x86_64", target_env = "gnu"))]
+#![cfg(all(feature = "monkey", target_env = "gnu"))]
 
 use greenroom::{joinall, scope, spawn, spawn_local, yield_now};
 use std::cell::{Cell, RefCell};

@@ -1,5 +1,5 @@
 //! `std::thread` on greenlets: written for OS threads, and run on one.
-#![cfg(all(feature = "monkey", target_arch = "x86_64", target_env = "gnu"))]
+#![cfg(all(feature = "monkey", target_env = "gnu"))]
 
 mod monkey_support;
 

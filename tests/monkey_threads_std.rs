@@ -1,6 +1,6 @@
 //! What std promises of its threads, kept by greenlets, on one OS thread. After the cases of std's
 //! own tests (library/std/tests/thread.rs and src/thread/tests.rs), in our words.
-#![cfg(all(feature = "monkey", target_arch = "x86_64", target_env = "gnu"))]
+#![cfg(all(feature = "monkey", target_env = "gnu"))]
 
 mod monkey_support;
 

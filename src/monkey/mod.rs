@@ -95,7 +95,7 @@
 //! thread-locals, and so do `RefCell`s in them, the count of panics, errno, and the owners of
 //! recursive locks. With [`Part::Identity`] each greenlet that `spawn` makes has a block of
 //! thread-locals of its own, as pthread_create would give it, whose destructors run at its end;
-//! the FS register is changed around each switch. What [`spawn_local`](crate::spawn_local()) and
+//! the thread register is changed at each switch. What [`spawn_local`](crate::spawn_local()) and
 //! [`scope`](crate::scope()) make shares those of its spawner, because what is not `Send` may
 //! point into them. It costs 5.6 KB and some 240 ns for each greenlet, and 24 ns for each switch
 //! there and back (`cargo bench --features monkey --bench identity`, 2026-11-21, a busy machine).
@@ -104,7 +104,7 @@
 //! one, runs on the OS thread that called it, and on no other: it waits side by side, but computes
 //! one after the other. [`native`] around a spawn makes a real thread.
 //!
-//! Both need x86-64 and glibc, linked dynamically, and a trial before; [`patch_all`] goes without
+//! Both need glibc, linked dynamically, and a trial before; [`patch_all`] goes without
 //! them where it fails, and [`report`] says why. A library that is loaded later (dlopen) with
 //! thread-locals of the kind "initial exec" finds zeros in greenlets that are there already, in
 //! place of its first values. `pthread_cancel` does not reach a thread that is a greenlet, its
@@ -145,9 +145,10 @@
 //! * **setuid and its kin, while greenlets run on other OS threads**: libc has each thread take
 //!   part by a signal, takes a greenlet for the thread there, and waits for ever. At the start,
 //!   or with one hub, they work.
-//! * **programs that are linked statically (musl, `+crt-static`)**: have libc's functions
-//!   twice, or cannot ask for libc's own.
-//! * **a cdylib**: exports these functions to whoever loads it: for programs only.
+//! * **programs that are linked statically (musl, `+crt-static`)**: have libc's functions in them
+//!   already. Refused at compile time.
+//! * **a cdylib**: exports these functions to whoever loads it: for programs only. One that is
+//!   loaded by dlopen reaches nobody, and [`patch_all`] there says so.
 //! * **objects opened with RTLD_DEEPBIND, programs linked with `--exclude-libs`**: pass by;
 //!   [`verify`] names them.
 //! * **regular files**: are always ready as far as the kernel tells: they block for as long as
@@ -180,6 +181,13 @@
 //! Within the room: no hook unwinds (they are `extern "C"`, so a panic would abort), none is used
 //! before its statics are there (all are constant), and a waiting greenlet is never freed: if its
 //! OS thread ends, it is leaked with all that others have linked to it.
+
+#[cfg(target_feature = "crt-static")]
+compile_error!(
+    "the feature `monkey` of greenroom needs a program that is linked dynamically: one that is \
+     linked statically has libc's functions in it already, and no others can take their names. \
+     Leave the feature out, or build with `-C target-feature=-crt-static`"
+);
 
 mod allocator;
 mod attributes;

@@ -11,6 +11,7 @@
 //! Only what the loader has mapped is read, and only by its own tables.
 
 use std::ffi::{CStr, c_int, c_void};
+use std::ops::Range;
 
 use libc::{Elf64_Phdr, Elf64_Sym, dl_phdr_info, size_t};
 
@@ -59,6 +60,45 @@ unsafe extern "C" fn visit(info: *mut dl_phdr_info, _: size_t, found: *mut c_voi
         });
     }
     0
+}
+
+/// The object that has some address in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Home {
+    /// From the first to the last byte that is mapped of it.
+    pub(super) span: Range<usize>,
+    pub(super) is_program: bool,
+}
+
+/// That of an address, if it is mapped from any.
+pub(super) fn home_of(address: usize) -> Option<Home> {
+    let mut asked = (address, 0, None::<Home>);
+    // SAFETY: the callback takes what dl_iterate_phdr hands it, and `asked`, which lives here.
+    unsafe { libc::dl_iterate_phdr(Some(look_for), (&raw mut asked).cast::<c_void>()) };
+    asked.2
+}
+
+unsafe extern "C" fn look_for(info: *mut dl_phdr_info, _: size_t, asked: *mut c_void) -> c_int {
+    // SAFETY: handed on by dl_iterate_phdr; `asked` is that of `home_of`.
+    let (info, asked) = unsafe { (&*info, &mut *asked.cast::<(usize, usize, Option<Home>)>()) };
+    // SAFETY: a mapped object.
+    let object = unsafe { Object::new(info) };
+    asked.1 += 1;
+    if !object.contains(asked.0) {
+        return 0;
+    }
+    let end = |one: &Elf64_Phdr| (one.p_vaddr + one.p_memsz) as usize;
+    let loaded = object
+        .headers
+        .iter()
+        .filter(|one| one.p_type == libc::PT_LOAD);
+    let bytes = loaded.map(end).max().unwrap_or(0);
+    asked.2 = Some(Home {
+        span: object.base..object.base + bytes,
+        // The first is the program.
+        is_program: asked.1 == 1,
+    });
+    1
 }
 
 #[repr(C)]

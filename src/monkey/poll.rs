@@ -1,12 +1,13 @@
 //! poll and ppoll: asked without waiting, again whenever one of the descriptors says something.
 
 use std::ffi::c_int;
+use std::ptr::null_mut;
 
 use libc::{nfds_t, pollfd, sigset_t, size_t, timespec};
 
 use super::gate::{Green, run};
 use super::raw::{finish, raw};
-use super::turn::{NO_TIME, Watch};
+use super::turn::Watch;
 use super::{clocks, hooks};
 use crate::poller::Interest;
 
@@ -70,14 +71,13 @@ unsafe fn wait(
     limit: Option<u64>,
     mask: *const sigset_t,
 ) -> c_int {
-    let call = |limit: *const timespec| {
+    let call = |limit: Option<u64>| {
+        let mut time = limit.map(clocks::timespec_of);
+        let time = time.as_mut().map_or(null_mut(), std::ptr::from_mut);
         // SAFETY: the caller's; the kernel writes how much is left of the time into a copy.
-        unsafe { raw!(SYS_ppoll, fds, count, limit, mask, SIGNALS_SIZE) }
+        unsafe { raw!(SYS_ppoll, fds, count, time, mask, SIGNALS_SIZE) }
     };
-    let native = || {
-        let time = limit.map(clocks::timespec_of);
-        call(time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref))
-    };
+    let native = || call(limit);
     if limit == Some(0) {
         return finish(native()) as c_int;
     }
@@ -85,7 +85,7 @@ unsafe fn wait(
         if let Err(result) = green.take_turns() {
             return Some(result);
         }
-        let look = || call(&NO_TIME);
+        let look = || call(Some(0));
         let found = look();
         if found != 0 {
             green.hub.count_operation();

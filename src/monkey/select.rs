@@ -1,13 +1,13 @@
 //! select and pselect, with sets of any size: the kernel has no limit of 1,024, and so have we.
 
 use std::ffi::c_int;
+use std::ptr::null_mut;
 
 use libc::{fd_set, sigset_t, timespec, timeval};
 
 use super::gate::{Green, run};
 use super::poll::{SIGNALS_SIZE, interests};
 use super::raw::{fail, finish, raw};
-use super::turn::NO_TIME;
 use super::{clocks, hooks};
 use crate::poller::Interest;
 
@@ -78,16 +78,15 @@ unsafe fn wait(
     mask: *const sigset_t,
 ) -> isize {
     let mask = Mask(mask, SIGNALS_SIZE);
-    let call = |limit: *const timespec| {
+    let call = |limit: Option<u64>| {
         let [reads, writes, others] = sets;
         let mask = &raw const mask;
-        // SAFETY: the caller's sets; the time is a copy of ours.
-        unsafe { raw!(SYS_pselect6, count, reads, writes, others, limit, mask) }
+        let mut time = limit.map(clocks::timespec_of);
+        let time = time.as_mut().map_or(null_mut(), std::ptr::from_mut);
+        // SAFETY: the caller's sets; the time is a copy of ours, to which the kernel writes.
+        unsafe { raw!(SYS_pselect6, count, reads, writes, others, time, mask) }
     };
-    let native = || {
-        let time = limit.map(clocks::timespec_of);
-        call(time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref))
-    };
+    let native = || call(limit);
     let Ok(number) = usize::try_from(count) else {
         return native();
     };
@@ -104,8 +103,7 @@ unsafe fn wait(
         let wants = sets.wants(number);
         let look = || {
             sets.restore();
-            let time = NO_TIME;
-            call(&time)
+            call(Some(0))
         };
         green.look_again(&wants, deadline, !mask.0.is_null(), look)
     };

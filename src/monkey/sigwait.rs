@@ -9,7 +9,6 @@ use libc::{siginfo_t, sigset_t, timespec};
 use super::gate::{Green, run};
 use super::poll::SIGNALS_SIZE;
 use super::raw::{fail, finish, raw};
-use super::turn::NO_TIME;
 use super::{clocks, closing, hooks};
 use crate::poller::Interest;
 
@@ -37,7 +36,8 @@ unsafe fn wait(
         return call(time);
     }
     let green = |green: &Green<'_>| {
-        let look = || match call(&raw const NO_TIME) {
+        let no_time = clocks::timespec_of(0);
+        let look = || match call(&raw const no_time) {
             EAGAIN | EINTR => 0,
             result => result,
         };

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::gate::Green;
 use super::raw::{fail, raw};
-use super::{closing, lives};
+use super::{clocks, closing, lives};
 use crate::hub::Why;
 use crate::poller::{Interest, Key, Known, Mode};
 
@@ -169,16 +169,12 @@ fn events_of(fd: i32, events: i16) -> i16 {
         events,
         revents: 0,
     };
-    // SAFETY: one pollfd is passed and lives here; no time to wait.
-    unsafe { raw!(SYS_ppoll, &raw mut one, 1, &raw const NO_TIME, 0, 0) };
+    // Not a constant: the call writes to it, and qemu's user mode minds if it can't.
+    let mut no_time = clocks::timespec_of(0);
+    // SAFETY: one pollfd and a time are passed, and live here.
+    unsafe { raw!(SYS_ppoll, &raw mut one, 1, &raw mut no_time, 0, 0) };
     one.revents
 }
-
-/// For calls that are not to wait.
-pub(super) static NO_TIME: libc::timespec = libc::timespec {
-    tv_sec: 0,
-    tv_nsec: 0,
-};
 
 /// One call's place in the queue of its descriptor; left when dropped.
 struct Turn<'a> {

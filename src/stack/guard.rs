@@ -196,7 +196,8 @@ fn max_map_count() -> usize {
     })
 }
 
-/// Tries the kind on a page of its own.
+/// Tries the kind on a page of its own. That the call succeeds proves nothing: qemu's user mode
+/// takes any advice and does nothing, and stacks without guards would be the end of soundness.
 fn works(kind: GuardKind) -> bool {
     let bytes = size::page_bytes();
     // SAFETY: a fresh anonymous mapping, placed by the kernel, overlaps nothing.
@@ -225,7 +226,42 @@ fn works(kind: GuardKind) -> bool {
         libc::munlock(page, bytes);
         libc::madvise(page, bytes, libc::MADV_DONTNEED);
         let (_, why) = set_as(kind, &mut ground, &[advise::range(page as usize, bytes)]);
+        let works = why.is_none() && keeps_out(page);
         libc::munmap(page, bytes);
-        why.is_none()
+        works
+    }
+}
+
+/// Does the kernel, asked to write there, meet a fault? Unlike a write of ours, it survives one.
+fn keeps_out(page: *mut libc::c_void) -> bool {
+    // SAFETY: the page is the caller's own; the kernel writes a `timespec` to its begin, or fails.
+    // By its number, since the vDSO's function would write by itself.
+    let result = unsafe { libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, page) };
+    result == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guard_is_one_that_the_kernel_itself_runs_into() {
+        let bytes = size::page_bytes();
+        // SAFETY: a page of this test's own, unmapped at its end.
+        unsafe {
+            let page = libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            );
+            assert_ne!(page, libc::MAP_FAILED);
+            assert!(!keeps_out(page));
+            assert_eq!(libc::mprotect(page, bytes, libc::PROT_NONE), 0);
+            assert!(keeps_out(page));
+            libc::munmap(page, bytes);
+        }
     }
 }

@@ -162,13 +162,14 @@ pub(crate) fn poll(
     };
     loop {
         let left = deadline.map(|end| end.saturating_sub(super::clock::now_ns()));
-        let limit = left.map(|ns| libc::timespec {
+        // Not constant: the kernel writes to it how much is left.
+        let mut limit = left.map(|ns| libc::timespec {
             tv_sec: (ns / 1_000_000_000).min(i32::MAX as u64) as libc::time_t,
             tv_nsec: (ns % 1_000_000_000) as libc::c_long,
         });
         let limit_ptr = limit
-            .as_ref()
-            .map_or(std::ptr::null(), |limit| limit as *const _);
+            .as_mut()
+            .map_or(std::ptr::null_mut(), std::ptr::from_mut);
         // SAFETY: one pollfd is passed and lives here; `limit_ptr` is null or points to `limit`.
         let found = unsafe {
             libc::syscall(

@@ -10,16 +10,6 @@ use crossbeam_queue::SegQueue;
 use super::base;
 use super::glibc::{self, Glibc, glibc};
 
-/// The head of `struct pthread` that compilers and the ABI know about (`tcbhead_t`): the block's
-/// own address, the table of modules, once more the block's address, whether there are several
-/// threads, the entry to the kernel, the stack protector's and the pointer guard's secrets...
-pub(super) const HEADER_BYTES: usize = 128;
-const TABLE_OF_MODULES_AT: usize = 8;
-const SELF_AT: usize = 16;
-const SEVERAL_THREADS_AT: usize = 24;
-/// From here to the end of the header all threads agree.
-const SHARED_AT: usize = 32;
-
 /// What glibc itself does at most (POSIX: PTHREAD_DESTRUCTOR_ITERATIONS is at least 4).
 const DESTRUCTOR_ROUNDS_MAX: usize = 4;
 
@@ -44,6 +34,8 @@ unsafe impl Send for Idle {}
 #[derive(Debug)]
 pub(crate) struct Identity {
     block: *mut u8,
+    /// Its `struct pthread`.
+    thread: *mut u8,
     users: AtomicUsize,
 }
 
@@ -67,17 +59,20 @@ impl Identity {
         };
         // SAFETY: the block is complete and ours alone.
         unsafe { name(glibc, block) };
-        Ok(Identity::of(block))
+        Ok(Identity::of(glibc, block))
     }
 
-    fn of(block: *mut u8) -> Identity {
-        let users = AtomicUsize::new(0);
-        Identity { block, users }
+    fn of(glibc: &Glibc, block: *mut u8) -> Identity {
+        Identity {
+            block,
+            thread: glibc.thread_of(block),
+            users: AtomicUsize::new(0),
+        }
     }
 
     /// What pthread_self gives within it.
     pub(crate) fn address(&self) -> usize {
-        self.block as usize
+        self.thread as usize
     }
 
     /// What libc takes for the thread id within it.
@@ -156,36 +151,24 @@ fn allocate(glibc: &Glibc) -> io::Result<*mut u8> {
     if block.is_null() {
         return Err(io::ErrorKind::OutOfMemory.into());
     }
-    let here = base::current();
-    // SAFETY: the header and the fields are within the `struct pthread` of both blocks: the ABI
-    // says so of the header, `glibc::find` has looked for the rest.
+    let (thread, here) = (glibc.thread_of(block), glibc.thread_of(base::current()));
+    // SAFETY: new, and nobody else knows it.
+    unsafe { base::begin(block, thread, here) };
+    // SAFETY: the fields are within the `struct pthread` of both blocks, see `glibc::find`.
     unsafe {
-        block.cast::<*mut u8>().write(block);
-        debug_assert!(
-            !block
-                .add(TABLE_OF_MODULES_AT)
-                .cast::<*mut u8>()
-                .read()
-                .is_null()
-        );
-        block.add(SELF_AT).cast::<*mut u8>().write(block);
-        // Always: another hub's thread may come at any time.
-        block.add(SEVERAL_THREADS_AT).cast::<u64>().write(1);
-        let shared = HEADER_BYTES - SHARED_AT;
-        ptr::copy_nonoverlapping(here.add(SHARED_AT), block.add(SHARED_AT), shared);
         // An empty list: its head points to itself, as does the way back into it.
-        let robust = block.add(glibc.robust_at).cast::<*mut u8>();
+        let robust = thread.add(glibc.robust_at).cast::<*mut u8>();
         robust.write(robust.cast());
         robust.sub(1).write(robust.cast());
         let offset = here.add(glibc.robust_at).cast::<usize>().add(1).read();
         robust.add(1).cast::<usize>().write(offset);
         if glibc.rseq_at > 0 {
             // "Not registered": the kernel goes on to write to the OS thread's own.
-            block.add(glibc.rseq_at).cast::<i32>().write(0);
-            block.add(glibc.rseq_at).cast::<i32>().add(1).write(-1);
+            thread.add(glibc.rseq_at).cast::<i32>().write(0);
+            thread.add(glibc.rseq_at).cast::<i32>().add(1).write(-1);
         }
     }
-    let identity = Identity::of(block);
+    let identity = Identity::of(glibc, block);
     // SAFETY: the block is complete now, and nobody else knows it.
     unsafe { identity.within(|| (glibc.init_ctype)()) };
     std::mem::forget(identity);
@@ -201,7 +184,10 @@ unsafe fn name(glibc: &Glibc, block: *mut u8) {
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
     let tid = THREAD_ID_FIRST + next % (THREAD_ID_LAST - THREAD_ID_FIRST);
     // SAFETY: the field is within the block's `struct pthread`, see `glibc::find`.
-    unsafe { block.add(glibc.tid_at).cast::<u32>().write(tid) };
+    unsafe {
+        let thread = glibc.thread_of(block);
+        thread.add(glibc.tid_at).cast::<u32>().write(tid);
+    }
 }
 
 /// Calls the destructor of each pthread key that has a value here, once. False if there was none.
@@ -233,13 +219,14 @@ unsafe fn call_key_destructors(glibc: &Glibc, block: *mut u8) -> bool {
 /// # Safety
 /// `block` is a complete block, and `table` below the number of tables.
 unsafe fn table_of(glibc: &Glibc, block: *mut u8, table: usize) -> Option<*mut u8> {
-    // The first lies within the block, and glibc needs no pointer to it.
+    let thread = glibc.thread_of(block);
+    // The first lies within it, and glibc needs no pointer to it.
     if table == 0 {
-        return Some(block.wrapping_add(glibc.first_table_at));
+        return Some(thread.wrapping_add(glibc.first_table_at));
     }
-    // SAFETY: the pointers lie within the block, see `glibc::find`.
+    // SAFETY: the pointers lie within it, see `glibc::find`.
     let entries = unsafe {
-        block
+        thread
             .add(glibc.tables_at)
             .cast::<*mut u8>()
             .add(table)

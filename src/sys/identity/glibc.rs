@@ -4,9 +4,14 @@ use std::ffi::{CStr, c_int, c_void};
 use std::mem;
 use std::sync::OnceLock;
 
+use super::base;
+
 /// A number of bits for each element, of elements, and an offset in bytes: how glibc describes
 /// a field to libthread_db (nptl_db/db_info.c).
 type Field = [u32; 3];
+
+/// `struct robust_list_head` of linux/futex.h.
+const ROBUST_BYTES: usize = 24;
 
 type AllocateTls = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
 type Procedure = unsafe extern "C" fn();
@@ -17,6 +22,9 @@ pub(super) struct Glibc {
     pub(super) allocate_tls: AllocateTls,
     pub(super) call_tls_destructors: Procedure,
     pub(super) init_ctype: Procedure,
+    /// Where its `struct pthread` is, from where the register points to; all that follows is from
+    /// there.
+    thread_at: isize,
     /// Where in it the thread's id is.
     pub(super) tid_at: usize,
     /// Where in it the pointers to tables of values of pthread keys are, and how many.
@@ -38,6 +46,18 @@ pub(super) struct Glibc {
     pub(super) key_destructor_at: usize,
 }
 
+impl Glibc {
+    /// The `struct pthread` of a block of thread-locals.
+    pub(super) fn thread_of(&self, block: *mut u8) -> *mut u8 {
+        block.wrapping_offset(self.thread_at)
+    }
+
+    /// And the other way round.
+    pub(super) fn block_of(&self, thread: *mut u8) -> *mut u8 {
+        thread.wrapping_offset(-self.thread_at)
+    }
+}
+
 // SAFETY: addresses of functions and of a table that live as long as the process.
 unsafe impl Send for Glibc {}
 // SAFETY: as above; nothing in it is written to.
@@ -54,6 +74,7 @@ fn find() -> Result<Glibc, String> {
     let tid = field(c"_thread_db_pthread_tid")?;
     let destructor = field(c"_thread_db_pthread_key_struct_destr")?;
     let thread_bytes = number(c"_thread_db_sizeof_pthread")? as usize;
+    let thread = this_thread();
     let allocate_tls = symbol(c"_dl_allocate_tls")?;
     let call_tls_destructors = symbol(c"__call_tls_dtors")?;
     let init_ctype = symbol(c"__ctype_init")?;
@@ -66,21 +87,21 @@ fn find() -> Result<Glibc, String> {
         },
         // SAFETY: since 2.10 (ctype/ctype-info.c).
         init_ctype: unsafe { mem::transmute::<*const c_void, Procedure>(init_ctype) },
+        thread_at: (thread as isize).wrapping_sub(base::current() as isize),
         tid_at: tid[2] as usize,
         tables_at: tables[2] as usize,
         tables: (tables[0] * tables[1]) as usize / usize::BITS as usize,
         keys_per_table: field(c"_thread_db_pthread_key_data_level2_data")?[1] as usize,
-        first_table_at: first_table_at(tables[2] as usize),
+        first_table_at: first_table_at(thread, tables[2] as usize),
         entry_bytes: number(c"_thread_db_sizeof_pthread_key_data")? as usize,
         value_at: field(c"_thread_db_pthread_key_data_data")?[2] as usize,
-        robust_at: robust_list_at()?,
-        rseq_at: rseq_at(thread_bytes),
+        robust_at: robust_list_at(thread, thread_bytes)?,
+        rseq_at: rseq_at(thread, thread_bytes),
         keys: symbol(c"__pthread_keys")?.cast(),
         key_bytes: number(c"_thread_db_sizeof_pthread_key_struct")? as usize,
         key_destructor_at: destructor[2] as usize,
     };
-    let fits =
-        |at: usize, bytes: usize| at >= super::block::HEADER_BYTES && at + bytes <= thread_bytes;
+    let fits = |at: usize, bytes: usize| at >= base::HEADER_BYTES && at + bytes <= thread_bytes;
     let sane = fits(found.tid_at, 4)
         && fits(found.tables_at, found.tables * 8)
         && fits(
@@ -88,7 +109,7 @@ fn find() -> Result<Glibc, String> {
             found.keys_per_table * found.entry_bytes,
         )
         && found.entry_bytes >= found.value_at + 8
-        && fits(found.robust_at, 24)
+        && fits(found.robust_at, ROBUST_BYTES)
         && found.key_bytes >= found.key_destructor_at + 8;
     sane.then_some(found)
         .ok_or_else(|| "glibc describes its struct pthread in an unknown way".into())
@@ -116,34 +137,57 @@ fn field(name: &CStr) -> Result<Field, String> {
     Ok(unsafe { *symbol(name)?.cast::<Field>() })
 }
 
-/// The kernel knows where the calling thread's list is.
-fn robust_list_at() -> Result<usize, String> {
+/// The calling thread's `struct pthread`: in glibc `pthread_t` is its address.
+fn this_thread() -> *const u8 {
+    // SAFETY: a plain question.
+    unsafe { libc::pthread_self() as *const u8 }
+}
+
+/// The kernel knows where the calling thread's list is. Where it doesn't tell (seccomp, an
+/// emulator) an empty list is known by its shape: its head points to itself, and the word before
+/// points there too.
+fn robust_list_at(thread: *const u8, thread_bytes: usize) -> Result<usize, String> {
     let (mut head, mut bytes) = (0usize, 0usize);
     // SAFETY: the call writes two words.
     let result: i64 =
         unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut bytes) };
-    if result != 0 || bytes != 24 {
-        return Err("the kernel does not tell where robust mutexes are listed".into());
+    if result == 0 && bytes == ROBUST_BYTES {
+        return Ok(head.wrapping_sub(thread as usize));
     }
-    Ok(head.wrapping_sub(super::base::current() as usize))
+    let word = size_of::<usize>();
+    let mut places = (base::HEADER_BYTES + word..=thread_bytes - ROBUST_BYTES).step_by(word);
+    let empty = |at: &usize| {
+        let head = thread.wrapping_add(*at);
+        // SAFETY: the words lie within the calling thread's `struct pthread`.
+        let (before, first) = unsafe {
+            let head = head.cast::<usize>();
+            (head.sub(1).read_volatile(), head.read_volatile())
+        };
+        before == head as usize && first == head as usize
+    };
+    let found = places.find(empty);
+    match (found, places.any(|at| empty(&at))) {
+        (Some(at), false) => Ok(at),
+        _ => Err("neither the kernel nor glibc tells where robust mutexes are listed".into()),
+    }
 }
 
-/// The calling thread has a pointer to its own first table, which lies within its block.
-fn first_table_at(tables_at: usize) -> usize {
-    let here = super::base::current();
+/// The calling thread has a pointer to its own first table, which lies within it.
+fn first_table_at(thread: *const u8, tables_at: usize) -> usize {
     // SAFETY: `tables_at` is an offset into the calling thread's `struct pthread`.
-    let table = unsafe { here.add(tables_at).cast::<usize>().read() };
-    table.wrapping_sub(here as usize)
+    let table = unsafe { thread.add(tables_at).cast::<usize>().read() };
+    table.wrapping_sub(thread as usize)
 }
 
-/// glibc 2.35 and later say where; the area lies within `struct pthread` or not at all.
-fn rseq_at(thread_bytes: usize) -> usize {
+/// glibc 2.35 and later say where, from where the register points to; the area lies within
+/// `struct pthread` or is not of it.
+fn rseq_at(thread: *const u8, thread_bytes: usize) -> usize {
     let offset = symbol(c"__rseq_offset").map_or(0, |at| {
         // SAFETY: the symbol is a `ptrdiff_t`.
         unsafe { *at.cast::<isize>() }
     });
-    usize::try_from(offset)
-        .ok()
+    let area = (base::current() as usize).wrapping_add_signed(offset);
+    area.checked_sub(thread as usize)
         .filter(|at| at + 8 <= thread_bytes)
         .unwrap_or(0)
 }

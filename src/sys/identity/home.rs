@@ -27,5 +27,5 @@ fn block(glibc: &Glibc) -> Option<*mut u8> {
     // SAFETY: the call writes two words.
     let result =
         unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut bytes) };
-    (result == 0 && !head.is_null()).then(|| head.wrapping_sub(glibc.robust_at))
+    (result == 0 && !head.is_null()).then(|| glibc.block_of(head.wrapping_sub(glibc.robust_at)))
 }

@@ -7,6 +7,12 @@
 //!   | ... libcurl's TLS |  libc's TLS   | program's TLS | struct pthread           |
 //!   +-------------------+---------------+---------------+--------------------------+
 //!                                                       ^ FS points here: "the thread"
+//!   aarch64:
+//!   +--------------------------+----+---------------+---------------+-------------------+
+//!   | struct pthread           |    | program's TLS |  libc's TLS   | libcurl's TLS ... |
+//!   +--------------------------+----+---------------+---------------+-------------------+
+//!   ^ "the thread"             ^ TPIDR_EL0 points here
+//!
 //!   hub's thread:   resume ---- FS := block ----> greenlet runs, errno, thread_local!,
 //!                   resume <--- FS := former ---- panic count and pthread_self() its own
 //! ```
@@ -16,29 +22,36 @@
 //! the OS thread.
 //!
 //! What glibc keeps to itself for this is found by name, with the descriptions that it exports
-//! for debuggers ([`glibc`]); nothing about its layout is hard-coded but the first 128 bytes of a
-//! thread's block, which the ABI of x86-64 and its compilers share with it. [`probe`] tries it
-//! all out before anything relies on it. Elsewhere than on x86-64 with glibc it says so.
+//! for debuggers ([`glibc`]); nothing about its layout is hard-coded but the first bytes of
+//! `struct pthread`: 128 on x86-64, which the ABI and its compilers share with it, and one word on
+//! aarch64. [`probe`] tries it all out before anything relies on it. Elsewhere than on these two
+//! with glibc it says so.
 //!
 //! A block whose greenlet has ended is used again: destructors have run, and the image of each
 //! module's thread-locals is put back, except libc's own, where malloc keeps its cache.
 
-#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
-mod base;
-#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+#[cfg(all(target_arch = "aarch64", target_env = "gnu"))]
+mod aarch64;
+#[cfg(target_env = "gnu")]
 mod block;
-#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+#[cfg(target_env = "gnu")]
 mod glibc;
-#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+#[cfg(target_env = "gnu")]
 mod home;
-#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+#[cfg(target_env = "gnu")]
 mod probe;
-#[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
+#[cfg(not(target_env = "gnu"))]
 mod unsupported;
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+mod x86_64;
 
-#[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
+#[cfg(all(target_arch = "aarch64", target_env = "gnu"))]
+use aarch64 as base;
+#[cfg(not(target_env = "gnu"))]
 pub(crate) use unsupported::{Identity, THREAD_ID_FIRST, at_home, probe};
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+use x86_64 as base;
+#[cfg(target_env = "gnu")]
 pub(crate) use {
     block::{Identity, THREAD_ID_FIRST},
     home::at_home,

@@ -53,5 +53,5 @@ pub(crate) unsafe fn at_home<R>(run: impl FnOnce() -> R) -> R {
 
 /// Says why not.
 pub(crate) fn probe() -> Result<(), String> {
-    Err("thread-locals of a greenlet's own need x86-64 and glibc".into())
+    Err("thread-locals of a greenlet's own need glibc".into())
 }

@@ -1,7 +1,18 @@
-//! The FS register: where the processor finds the thread-locals.
+//! x86-64: the FS register says where the thread-locals are, and `struct pthread` begins there.
 
 use std::arch::asm;
+use std::ptr;
 use std::sync::atomic::{AtomicU8, Ordering};
+
+/// The head of `struct pthread` that compilers and the ABI know about (`tcbhead_t`): the block's
+/// own address, the table of modules, once more the block's address, whether there are several
+/// threads, the entry to the kernel, the stack protector's and the pointer guard's secrets...
+pub(super) const HEADER_BYTES: usize = 128;
+const TABLE_OF_MODULES_AT: usize = 8;
+const SELF_AT: usize = 16;
+const SEVERAL_THREADS_AT: usize = 24;
+/// From here to the end of the header all threads agree.
+const SHARED_AT: usize = 32;
 
 const UNKNOWN: u8 = 0;
 const BY_INSTRUCTION: u8 = 1;
@@ -64,5 +75,29 @@ pub(super) unsafe fn set(block: *mut u8) {
                 options(nostack),
             );
         }
+    }
+}
+
+/// Fills the head of the `struct pthread` at `thread`, which belongs to `block`, as the one at
+/// `here`, the running thread's, is filled.
+///
+/// # Safety
+/// `_dl_allocate_tls` has made `block`, and nobody runs with it.
+pub(super) unsafe fn begin(block: *mut u8, thread: *mut u8, here: *const u8) {
+    // SAFETY: the header is within the `struct pthread` of both, as the ABI says.
+    unsafe {
+        thread.cast::<*mut u8>().write(block);
+        debug_assert!(
+            !thread
+                .add(TABLE_OF_MODULES_AT)
+                .cast::<*mut u8>()
+                .read()
+                .is_null()
+        );
+        thread.add(SELF_AT).cast::<*mut u8>().write(thread);
+        // Always: another hub's thread may come at any time.
+        thread.add(SEVERAL_THREADS_AT).cast::<u64>().write(1);
+        let shared = HEADER_BYTES - SHARED_AT;
+        ptr::copy_nonoverlapping(here.add(SHARED_AT), thread.add(SHARED_AT), shared);
     }
 }

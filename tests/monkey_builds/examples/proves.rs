@@ -1,0 +1,6 @@
+//! The proof, in an example.
+
+fn main() {
+    monkey_builds::prove();
+    println!("ok");
+}
