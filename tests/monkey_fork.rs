@@ -77,11 +77,8 @@ fn a_child_begins_without_a_hub_and_may_have_a_new_one() {
                     begun.load(Ordering::Relaxed)
                 })
             });
-            let sum = greenroom::joinall(both)
-                .into_iter()
-                .map(Result::unwrap)
-                .sum();
-            sum
+            let said = greenroom::joinall(both).into_iter();
+            said.map(Result::unwrap).sum::<i32>()
         };
         let forks = greenroom::spawn(move || in_child(fork, body));
         assert_eq!(forks.join().unwrap().code(), Some(4));

@@ -80,7 +80,7 @@
 //! threads and greenlets share them. Who takes a lock that is free pays one look more: a pair of
 //! lock and unlock costs 2 to 4 ns more than libc's, patched or not, and 9 ns while greenlets wait
 //! for other locks; a signal costs 1 ns more (`cargo bench --features monkey --bench monkey`,
-//! 2026-11-21, two runs, 2 vCPUs of Sapphire Rapids class, a busy machine). The greenlets that
+//! 2026-11-21, two runs, 2 vCPUs of an AMD EPYC, a busy machine). The greenlets that
 //! wait for a mutex are served in the order of their coming. Who unlocks where nobody sees it, as
 //! an OS thread does within pthread_cond_wait, wakes nobody: so the first of them looks for
 //! himself, after 0.1 ms and later after as long as he has waited, every 80 ms at last.
