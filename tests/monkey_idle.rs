@@ -2,25 +2,38 @@
 mod monkey_support;
 
 use monkey_support::ms;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// As many as are asked for, or as the limit of descriptors allows: each connection takes two.
-const CONNECTIONS: usize = 9_900;
+/// As many as are asked for, or as the limit of descriptors allows. Their other ends are held by
+/// a process of its own.
+const CONNECTIONS: usize = 10_000;
+/// Tells that process where to connect to, and how often.
+const GUESTS: &str = "GREENROOM_IDLE_GUESTS";
 
 #[test]
 fn thousands_of_idle_connections_use_no_processor() {
+    if let Ok(guests) = std::env::var(GUESTS) {
+        return be_the_guests(&guests);
+    }
     greenroom::monkey::patch_all().unwrap();
-    let connections = CONNECTIONS.min((raise_descriptor_limit() - 100) / 2);
+    let connections = CONNECTIONS.min(raise_descriptor_limit() - 100);
     assert!(connections >= 400, "{connections} connections tell little");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let mut near = Vec::new();
+    let mut guests = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "thousands_of_idle_connections_use_no_processor"])
+        .env(GUESTS, format!("{address} {connections}"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     let waiting: Vec<_> = (0..connections)
         .map(|_| {
-            near.push(TcpStream::connect(address).unwrap());
             let (mut far, _) = listener.accept().unwrap();
+            far.write_all(b"!").unwrap();
             greenroom::spawn(move || far.read(&mut [0; 16]).unwrap())
         })
         .collect();
@@ -29,12 +42,30 @@ fn thousands_of_idle_connections_use_no_processor() {
     let before = processor_time();
     greenroom::sleep(ms(2000));
     let used = processor_time() - before;
+    guests.stdin.take().unwrap().write_all(b"go").unwrap();
     assert!(used < ms(40), "{connections} of them: {used:?} in 2 s");
-    drop(near);
     for read in greenroom::joinall(waiting) {
         assert_eq!(read.unwrap(), 0);
     }
+    assert!(guests.wait().unwrap().success());
     println!("{connections} idle connections: {used:?} of the processor in 2 s");
+}
+
+/// Connects, and stays until it is told to go, or who is to tell it has gone.
+fn be_the_guests(what: &str) {
+    raise_descriptor_limit();
+    let (address, count) = what.split_once(' ').unwrap();
+    let count: usize = count.parse().unwrap();
+    let held: Vec<_> = (0..count)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            // Not faster than they are accepted: who finds the backlog full waits for a second.
+            assert_eq!(stream.read(&mut [0]).unwrap(), 1);
+            stream
+        })
+        .collect();
+    let _ = std::io::stdin().read(&mut [0; 2]);
+    drop(held);
 }
 
 /// Raises the limit as far as it may be raised, and says how far that is.
