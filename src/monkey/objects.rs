@@ -72,19 +72,30 @@ pub(super) struct Home {
 
 /// That of an address, if it is mapped from any.
 pub(super) fn home_of(address: usize) -> Option<Home> {
-    let mut asked = (address, 0, None::<Home>);
-    // SAFETY: the callback takes what dl_iterate_phdr hands it, and `asked`, which lives here.
-    unsafe { libc::dl_iterate_phdr(Some(look_for), (&raw mut asked).cast::<c_void>()) };
-    asked.2
+    let mut search = Search {
+        address,
+        seen: 0,
+        home: None,
+    };
+    // SAFETY: the callback takes what dl_iterate_phdr hands it, and `search`, which lives here.
+    unsafe { libc::dl_iterate_phdr(Some(look_for), (&raw mut search).cast::<c_void>()) };
+    search.home
 }
 
-unsafe extern "C" fn look_for(info: *mut dl_phdr_info, _: size_t, asked: *mut c_void) -> c_int {
-    // SAFETY: handed on by dl_iterate_phdr; `asked` is that of `home_of`.
-    let (info, asked) = unsafe { (&*info, &mut *asked.cast::<(usize, usize, Option<Home>)>()) };
+struct Search {
+    address: usize,
+    /// How many objects have been looked at.
+    seen: usize,
+    home: Option<Home>,
+}
+
+unsafe extern "C" fn look_for(info: *mut dl_phdr_info, _: size_t, search: *mut c_void) -> c_int {
+    // SAFETY: handed on by dl_iterate_phdr; `search` is that of `home_of`.
+    let (info, search) = unsafe { (&*info, &mut *search.cast::<Search>()) };
     // SAFETY: a mapped object.
     let object = unsafe { Object::new(info) };
-    asked.1 += 1;
-    if !object.contains(asked.0) {
+    search.seen += 1;
+    if !object.contains(search.address) {
         return 0;
     }
     let end = |one: &Elf64_Phdr| (one.p_vaddr + one.p_memsz) as usize;
@@ -93,10 +104,10 @@ unsafe extern "C" fn look_for(info: *mut dl_phdr_info, _: size_t, asked: *mut c_
         .iter()
         .filter(|one| one.p_type == libc::PT_LOAD);
     let bytes = loaded.map(end).max().unwrap_or(0);
-    asked.2 = Some(Home {
+    search.home = Some(Home {
         span: object.base..object.base + bytes,
         // The first is the program.
-        is_program: asked.1 == 1,
+        is_program: search.seen == 1,
     });
     1
 }
