@@ -21,13 +21,17 @@ fn main() -> std::process::ExitCode {
     pass_through(&mut bench);
     locks(&mut bench, NOT_PATCHED);
     greenroom::monkey::patch_all().expect("nothing passes us by here");
-    patched_pass_through(&mut bench);
     let run = |bench: &mut Bench, names| locks(bench, names);
     std::thread::scope(|scope| {
         let bench = &mut bench;
-        greenroom::monkey::native(|| scope.spawn(|| run(bench, NO_HUB)).join())
+        let without_a_hub = || {
+            over(bench, "recv, patched, no hub: ns over libc's own");
+            run(bench, NO_HUB);
+        };
+        greenroom::monkey::native(|| scope.spawn(without_a_hub).join())
     })
     .expect("no panic");
+    on_a_hub(&mut bench);
     greenroom::scope(|scope| {
         let bench = &mut bench;
         scope.spawn(|| run(bench, IN_A_GREENLET)).join()
@@ -64,8 +68,15 @@ fn pass_through(bench: &mut Bench) {
     over(bench, "recv, not patched: ns over libc's own");
 }
 
-fn patched_pass_through(bench: &mut Bench) {
-    over(bench, "recv, patched, no hub: ns over libc's own");
+/// By the root, which has a hub since it was patched: tried without waiting, and refused.
+fn on_a_hub(bench: &mut Bench) {
+    let native = native_recv();
+    let name = "recv, patched, on a hub : libc's own";
+    let (mut ours, mut theirs) = (
+        |count| receive(libc::recv, count),
+        |count| receive(native, count),
+    );
+    bench.compare(Claim::information(name), &mut ours, &mut theirs);
 }
 
 /// The difference is what counts, so that is the ratio that is judged.
