@@ -23,30 +23,23 @@
 //! 3. A slot of the room `stack` has at least its documented minimum of usable bytes, below which
 //!    a guard faults on every access, and is never unmapped while it is out.
 
-#[cfg(any(
-    not(target_arch = "x86_64"),
-    feature = "sanitizer",
-    greenroom_portable_switch
-))]
-mod portable;
 #[cfg(test)]
 mod tests;
-#[cfg(not(any(
-    not(target_arch = "x86_64"),
-    feature = "sanitizer",
-    greenroom_portable_switch
-)))]
-mod x86_64;
 
-#[cfg(any(
-    not(target_arch = "x86_64"),
-    feature = "sanitizer",
-    greenroom_portable_switch
-))]
-pub(crate) use portable::{Coroutine, Suspender};
-#[cfg(not(any(
-    not(target_arch = "x86_64"),
-    feature = "sanitizer",
-    greenroom_portable_switch
-)))]
-pub(crate) use x86_64::{Coroutine, Suspender};
+#[cfg_attr(
+    all(
+        target_arch = "x86_64",
+        not(any(feature = "sanitizer", greenroom_portable_switch))
+    ),
+    path = "x86_64.rs"
+)]
+#[cfg_attr(
+    not(all(
+        target_arch = "x86_64",
+        not(any(feature = "sanitizer", greenroom_portable_switch))
+    )),
+    path = "portable.rs"
+)]
+mod way;
+
+pub(crate) use way::{Coroutine, Suspender};

@@ -59,15 +59,6 @@ pub(super) fn run(
     })
 }
 
-/// Whether a call on `fd` goes to the kernel as it is, told before anything is made ready for the
-/// other case: registers and places on the stack cost more than the answer.
-#[inline(always)]
-pub(super) fn passes(fd: i32, hook: &'static Hook) -> bool {
-    let output = (fd == libc::STDOUT_FILENO) | (fd == libc::STDERR_FILENO);
-    // One branch for all three: behind a system call the processor has forgotten where they go.
-    output | !is_open(hook.parts) | with_hub(|hub| hub.is_none())
-}
-
 /// As [`run`], for a call on a descriptor: those of the standard output and the standard error
 /// pass, since their locks belong to the OS thread.
 #[inline(always)]

@@ -8,7 +8,7 @@ use std::ffi::{c_int, c_void};
 
 use libc::{size_t, sockaddr, socklen_t, ssize_t};
 
-use super::gate::{Green, passes, run_on};
+use super::gate::{Green, run_on};
 use super::hooks;
 use super::raw::{fail, finish, raw};
 use super::turn::{has_hung_up, option};
@@ -93,31 +93,10 @@ impl Green<'_> {
 
 /// # Safety
 /// As recvfrom(2).
-#[inline(always)]
 unsafe fn receive_from(
     hook: &'static hooks::Hook,
     (fd, buffer, length, flags): (c_int, *mut c_void, size_t, c_int),
     (from, from_length): (*mut sockaddr, *mut socklen_t),
-) -> ssize_t {
-    if passes(fd, hook) {
-        // SAFETY: the caller's.
-        return finish(unsafe { raw!(SYS_recvfrom, fd, buffer, length, flags, from, from_length) });
-    }
-    // SAFETY: the caller's.
-    unsafe { receive_on_hub(hook, fd, buffer, length, flags, from, from_length) }
-}
-
-/// # Safety
-/// As recvfrom(2).
-#[inline(never)]
-unsafe fn receive_on_hub(
-    hook: &'static hooks::Hook,
-    fd: c_int,
-    buffer: *mut c_void,
-    length: size_t,
-    flags: c_int,
-    from: *mut sockaddr,
-    from_length: *mut socklen_t,
 ) -> ssize_t {
     let call = |done: usize, more: c_int| {
         let (at, rest) = (buffer.wrapping_byte_add(done), length.wrapping_sub(done));
@@ -135,31 +114,10 @@ unsafe fn receive_on_hub(
 
 /// # Safety
 /// As sendto(2).
-#[inline(always)]
 unsafe fn send_to(
     hook: &'static hooks::Hook,
     (fd, bytes, length, flags): (c_int, *const c_void, size_t, c_int),
     (to, to_length): (*const sockaddr, socklen_t),
-) -> ssize_t {
-    if passes(fd, hook) {
-        // SAFETY: the caller's.
-        return finish(unsafe { raw!(SYS_sendto, fd, bytes, length, flags, to, to_length) });
-    }
-    // SAFETY: the caller's.
-    unsafe { send_on_hub(hook, fd, bytes, length, flags, to, to_length) }
-}
-
-/// # Safety
-/// As sendto(2).
-#[inline(never)]
-unsafe fn send_on_hub(
-    hook: &'static hooks::Hook,
-    fd: c_int,
-    bytes: *const c_void,
-    length: size_t,
-    flags: c_int,
-    to: *const sockaddr,
-    to_length: socklen_t,
 ) -> ssize_t {
     let call = |done: usize, more: c_int| {
         let (at, rest) = (bytes.wrapping_byte_add(done), length.wrapping_sub(done));
