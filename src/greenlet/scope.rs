@@ -8,35 +8,50 @@ use std::marker::PhantomData;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::rc::Rc;
 use std::thread;
+use std::time::Duration;
 
 use super::launch::{self, Plan};
 use super::{Greenlet, GreenletRef, JoinError};
 use crate::cancel;
 use crate::hub::slots::Slots;
 use crate::hub::waker::Waker;
-use crate::hub::{TaskRef, Why, with_hub};
+use crate::hub::{Hub, TaskPtr, TaskRef, Why, with_hub};
 use crate::sys::panics;
 
 /// Spawns greenlets that may borrow from the scope's surroundings; see [`scope`], which hands it
 /// out.
 pub struct Scope<'scope, 'env: 'scope> {
-    children: Rc<Children>,
+    pub(super) children: Rc<Children>,
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
 
+/// For how long greenlets that were killed may take to end before a line in the log names them.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How many of them that line names.
+const NAMED_MAX: usize = 10;
+
 /// What a scope knows of its greenlets.
 #[derive(Default)]
-struct Children {
+pub(super) struct Children {
     alive: RefCell<Slots<TaskRef>>,
     /// Children that panicked or could not start, and have not been joined.
     failed: Cell<usize>,
+    /// They have been killed. Those that are still spawned are killed before they begin.
+    cancelled: Cell<bool>,
     waiter: RefCell<Option<Waker>>,
 }
 
 impl Children {
     fn count(&self) -> usize {
         self.alive.borrow().len()
+    }
+
+    fn enter(&self, task: TaskRef) -> usize {
+        if self.cancelled.get() {
+            cancel::kill(&task);
+        }
+        self.alive.borrow_mut().insert(task)
     }
 
     fn leave(&self, slot: usize) {
@@ -50,9 +65,87 @@ impl Children {
         }
     }
 
-    fn kill_all(&self) {
+    /// Kills all children but the one that calls this, if one does.
+    pub(super) fn cancel(&self) {
+        self.cancelled.set(true);
+        let caller = with_hub(|hub| hub.and_then(Hub::running));
         let tasks: Vec<TaskRef> = self.alive.borrow().iter().cloned().collect();
-        tasks.iter().for_each(cancel::kill);
+        let others = tasks
+            .iter()
+            .filter(|task| Some(TaskPtr::new(task)) != caller);
+        others.for_each(cancel::kill);
+    }
+
+    /// Calls `body`, and returns when it and all children have ended, whatever happens meanwhile.
+    /// An unwind of the body or of the wait is returned as an error; it cancels the children.
+    pub(super) fn enclose<T>(&self, body: impl FnOnce() -> T) -> thread::Result<T> {
+        // Nothing may unwind past `wait`: the children borrow from the caller of the scope.
+        let result = panic::catch_unwind(AssertUnwindSafe(body));
+        if result.is_err() {
+            self.cancel();
+        }
+        match self.wait() {
+            Some(payload) => result.and(Err(payload)),
+            None => result,
+        }
+    }
+
+    /// Waits for the last child. The first unwind of the wait is kept for later, and cancels the
+    /// children: that is a kill, a timeout, or the panic of a root whose children are stuck.
+    fn wait(&self) -> Option<Box<dyn Any + Send>> {
+        let mut kept = None;
+        while self.count() > 0 {
+            *self.waiter.borrow_mut() = Some(Waker::current());
+            let step = || match self.cancelled.get() {
+                false => self.wait_for_end_or_cancellation(),
+                true => self.wait_for_end(),
+            };
+            if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(step)) {
+                if kept.is_some() {
+                    stand_still(self);
+                }
+                kept = Some(payload);
+                self.cancel();
+            }
+        }
+        kept
+    }
+
+    fn wait_for_end_or_cancellation(&self) {
+        // Where nothing can unwind it is an error. The next park after the scope meets it again.
+        if cancel::park(Why::Scope(self.count()), None).is_err() {
+            self.cancel();
+        }
+    }
+
+    fn wait_for_end(&self) {
+        let limit = cancel::deadline_in(PATIENCE);
+        let wait = |limit: Option<u64>| {
+            while self.count() > 0 && limit.is_none_or(|limit| cancel::now() < limit) {
+                cancel::park_on(Why::Scope(self.count()), limit);
+            }
+        };
+        cancel::shield(|| {
+            wait(limit);
+            if self.count() > 0 {
+                self.tell_who_withstands();
+                wait(None);
+            }
+        });
+    }
+
+    #[cold]
+    fn tell_who_withstands(&self) {
+        let tasks: Vec<TaskRef> = self.alive.borrow().iter().cloned().collect();
+        let describe = |task: &TaskRef| with_hub(|hub| hub.map(|hub| hub.describe(task)));
+        let named = tasks.iter().filter_map(describe).take(NAMED_MAX);
+        let mut lines: String = named.map(|line| format!("\n  {line}")).collect();
+        if tasks.len() > NAMED_MAX {
+            lines += &format!("\n  ... and {} more", tasks.len() - NAMED_MAX);
+        }
+        panics::log_quietly(|| {
+            log::warn!("greenroom: killed {PATIENCE:?} ago, their scope still waits for:{lines}");
+        });
     }
 }
 
@@ -60,8 +153,15 @@ impl Children {
 /// call; returns when all of them have ended.
 ///
 /// As [`std::thread::scope`], but nothing needs to be `Send`: the greenlets share this OS
-/// thread. When `f` panics, is killed or times out, its greenlets are killed, waited for, and
-/// the unwind goes on.
+/// thread. A greenlet that panics does not end the others; with [`try_scope`](crate::try_scope)
+/// the first failure does.
+///
+/// # Cancellation
+/// When `f` panics, or when the caller is killed or a timeout around the call expires, the scope
+/// is cancelled, whether `f` still runs or the scope waits at its end: its greenlets are killed,
+/// the scope waits until they have ended, and then the unwind goes on. A greenlet spawned on a
+/// cancelled scope is killed before it begins. If some have not ended five seconds after their
+/// kill, a line in the log names them; the scope goes on waiting.
 ///
 /// # Examples
 /// ```
@@ -75,54 +175,37 @@ impl Children {
 /// assert_eq!(numbers, [1, 2, 3, 9]);
 /// ```
 ///
+/// A limit around it holds for its greenlets as well:
+/// ```
+/// use greenroom::{scope, sleep, with_timeout};
+/// use std::time::Duration;
+///
+/// let outcome = with_timeout(Duration::from_millis(5), || {
+///     scope(|s| {
+///         s.spawn(|| sleep(Duration::from_secs(60)));
+///     });
+/// });
+/// assert!(outcome.is_err());
+/// ```
+///
 /// # Panics
 /// When `f` panics; and when a greenlet panicked whose handle was not joined, as std's does.
 ///
 /// # Parks
-/// Until the last of its greenlets has ended. That wait can't be broken off: a kill or a timeout
-/// of the caller goes on from there, with the greenlets killed if it came while `f` ran.
+/// Until the last of its greenlets has ended. A kill or a timeout of the caller cancels the scope
+/// and unwinds once its greenlets have ended. Below a [`foreign`](crate::foreign) call and with
+/// `panic = "abort"` the scope is cancelled as well, but returns, and the next park meets the
+/// kill.
 pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
-    let scope = Scope {
-        children: Rc::default(),
-        scope: PhantomData,
-        env: PhantomData,
-    };
-    // From here on nothing may unwind past `wait_for_all`: the children borrow from our caller.
-    let result = panic::catch_unwind(AssertUnwindSafe(|| f(&scope)));
-    if result.is_err() {
-        scope.children.kill_all();
+    let scope = Scope::new();
+    match scope.children.enclose(|| f(&scope)) {
+        Err(payload) => panic::resume_unwind(payload),
+        Ok(_) if scope.children.failed.get() > 0 => panic!("a scoped greenlet panicked"),
+        Ok(value) => value,
     }
-    let interrupted = wait_for_all(&scope.children);
-    match (result, interrupted) {
-        (Err(payload), _) | (_, Some(payload)) => panic::resume_unwind(payload),
-        (Ok(_), None) if scope.children.failed.get() > 0 => {
-            panic!("a scoped greenlet panicked")
-        }
-        (Ok(value), None) => value,
-    }
-}
-
-/// Waits for the last child, whatever happens. If all are stuck for ever, that panic is kept for
-/// later and the children are killed, for the borrows must end first.
-fn wait_for_all(children: &Children) -> Option<Box<dyn Any + Send>> {
-    let mut kept = None;
-    while children.count() > 0 {
-        *children.waiter.borrow_mut() = Some(Waker::current());
-        let waited = panic::catch_unwind(AssertUnwindSafe(|| {
-            cancel::shield(|| cancel::park_on(Why::Scope(children.count()), None));
-        }));
-        if let Err(payload) = waited {
-            if kept.is_some() {
-                stand_still(children);
-            }
-            kept = Some(payload);
-            children.kill_all();
-        }
-    }
-    kept
 }
 
 /// The children of this scope will never end, and what they borrow is on our stack: neither
@@ -143,6 +226,14 @@ fn stand_still(children: &Children) -> ! {
 }
 
 impl<'scope, 'env> Scope<'scope, 'env> {
+    pub(super) fn new() -> Scope<'scope, 'env> {
+        Scope {
+            children: Rc::default(),
+            scope: PhantomData,
+            env: PhantomData,
+        }
+    }
+
     /// Spawns a greenlet that may borrow what outlives the scope.
     ///
     /// Where there is no stack left for it, it is born finished, as with
@@ -217,7 +308,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         // not return or unwind before `leave` has been called for every child.
         let greenlet = unsafe { launch::launch_here(plan, watched, leave)? };
         let task = greenlet.thread.task.clone();
-        slot.set(self.children.alive.borrow_mut().insert(task));
+        slot.set(self.children.enter(task));
         Ok(ScopedGreenlet::new(greenlet, &self.children))
     }
 }

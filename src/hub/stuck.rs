@@ -99,7 +99,8 @@ impl Hub {
         lines
     }
 
-    fn describe(&self, task: &Task) -> String {
+    /// What a greenlet does, in one line.
+    pub(crate) fn describe(&self, task: &Task) -> String {
         let (local, known) = (task.local(), Known(task));
         let age = Duration::from_nanos(self.fresh_now().saturating_sub(local.since.get()));
         let place = task.spawned_at;

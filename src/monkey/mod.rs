@@ -130,6 +130,9 @@
 //!
 //! For good:
 //!
+//! * **`std::thread::scope`** waits at its end until its threads have ended. A kill or a timeout
+//!   does not reach them and is met by the next call that parks. [`scope`](crate::scope()) cancels
+//!   its greenlets instead.
 //! * **robust pthread mutexes, and those with priorities**: block, since the kernel takes part in
 //!   them. One with priorities must not be held by a greenlet that owns its thread-locals: the
 //!   kernel does not know its thread id.

@@ -55,6 +55,9 @@ pub(crate) const PARKS: &[Park] = &[
     ("join in a scope", || {
         scope(|s| drop(s.spawn(|| sleep(HOUR)).join()))
     }),
+    ("the wait of a scope at its end", || {
+        scope(|s| _ = s.spawn(|| sleep(HOUR)))
+    }),
     ("after the wait of a scope", || {
         scope(|s| {
             s.spawn(|| sleep(ms(3)));
