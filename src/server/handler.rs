@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-type Fault = Box<dyn Error + Send + Sync>;
+pub(super) type Fault = Box<dyn Error + Send + Sync>;
 
 /// What a handler may return: nothing, or a `Result`, whose error is logged.
 ///

@@ -279,7 +279,9 @@ where
     R: Outcome,
 {
     let upgrade = Arc::clone(upgrade);
-    Arc::new(move |(stream, peer)| handler(upgrade.upgrade(stream)?, peer).into_result())
+    Arc::new(move |(stream, peer)| {
+        upgrade.serve(stream, |stream| handler(stream, peer).into_result())
+    })
 }
 
 impl<L: Listener, U: Upgrade<L::Stream>> StreamServer<L, U> {

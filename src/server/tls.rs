@@ -1,16 +1,16 @@
 //! Servers that speak TLS.
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
 
 use super::endpoint::Listener;
+use super::handler::Fault;
 use super::stream::StreamBuilder;
 use super::upgrade::{Upgrade, sealed};
-use crate::tls::{Socket, TlsStream, accept};
+use crate::tls::{self, Socket, TlsStream, accept};
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -25,8 +25,13 @@ impl sealed::Sealed for Tls {}
 impl<S: Socket> Upgrade<S> for Tls {
     type Stream = TlsStream<S>;
 
-    fn upgrade(&self, stream: S) -> io::Result<TlsStream<S>> {
-        accept(Arc::clone(&self.config), stream, Some(self.limit))
+    fn serve(
+        &self,
+        stream: S,
+        handler: impl FnOnce(TlsStream<S>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let stream = accept(Arc::clone(&self.config), stream, Some(self.limit))?;
+        tls::serve(stream, self.limit, handler)
     }
 }
 
@@ -42,6 +47,10 @@ impl<L: Listener> StreamBuilder<L> {
     /// Has the handler get a [`TlsStream`]. The handshake is made in the greenlet of the handler,
     /// so that a slow one holds up nobody else, and within ten seconds. One that fails is logged
     /// and closes the connection; the handler does not learn of it.
+    ///
+    /// When the handler returns without an error, the end of the stream is sent to the client,
+    /// within the same limit. After an error, a panic, a kill or a write that was cut short it is
+    /// not, so that the client can tell: see [`TlsStream`].
     ///
     /// # Examples
     /// ```
@@ -71,7 +80,7 @@ impl<L: Listener> StreamBuilder<L> {
 }
 
 impl<L: Listener> StreamBuilder<L, Tls> {
-    /// How long a handshake may take, ten seconds if not said.
+    /// How long a handshake may take, and sending the end of the stream; ten seconds if not said.
     pub fn handshake_timeout(mut self, limit: Duration) -> Self {
         self.upgrade.limit = limit;
         self

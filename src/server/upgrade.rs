@@ -1,6 +1,6 @@
 //! What is done with a connection before its handler gets it: nothing, or TLS.
 
-use std::io;
+use super::handler::Fault;
 
 /// What is done with a connection before its handler gets it. Only this crate implements it.
 pub trait Upgrade<S>: sealed::Sealed + Send + Sync + 'static {
@@ -8,7 +8,11 @@ pub trait Upgrade<S>: sealed::Sealed + Send + Sync + 'static {
     type Stream;
 
     #[doc(hidden)]
-    fn upgrade(&self, stream: S) -> io::Result<Self::Stream>;
+    fn serve(
+        &self,
+        stream: S,
+        handler: impl FnOnce(Self::Stream) -> Result<(), Fault>,
+    ) -> Result<(), Fault>;
 }
 
 /// Nothing: the handler gets the connection as it is.
@@ -23,7 +27,7 @@ pub(super) mod sealed {
 impl<S> Upgrade<S> for Plain {
     type Stream = S;
 
-    fn upgrade(&self, stream: S) -> io::Result<S> {
-        Ok(stream)
+    fn serve(&self, stream: S, handler: impl FnOnce(S) -> Result<(), Fault>) -> Result<(), Fault> {
+        handler(stream)
     }
 }
