@@ -104,6 +104,6 @@ pub use greenlet::{
     sleep, sleep_until, spawn, spawn_later, spawn_local, wait, wait_any, wait_any_timeout,
     yield_now,
 };
-pub use local::{LocalKey, TreeKey};
+pub use local::{AccessError, LocalKey, TreeKey};
 pub use select::selectors;
 pub use stack::{default_stack_size, set_default_stack_size};

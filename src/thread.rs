@@ -9,7 +9,8 @@
 //! * [`spawn`] does not panic for want of a resource: the join says so.
 //! * Greenlets of a [`scope`] share their OS thread, so what they borrow need not be `Sync`.
 //! * `thread_local!` is one value for all greenlets of an OS thread. Each greenlet has its own
-//!   with [`green_local!`](crate::green_local), whose [`LocalKey`] has `with` only.
+//!   with [`green_local!`](crate::green_local), whose [`LocalKey`] has `with`
+//!   and `try_with`.
 //!
 //! # Examples
 //! ```
@@ -29,9 +30,9 @@ pub use crate::greenlet::{
     ScopedGreenlet as ScopedJoinHandle, current, park, park_timeout, scope, sleep, sleep_until,
     spawn, yield_now,
 };
-pub use std::thread::{AccessError, available_parallelism, panicking};
+pub use std::thread::{available_parallelism, panicking};
 
-pub use crate::local::LocalKey;
+pub use crate::local::{AccessError, LocalKey};
 
 /// What a join gives: as [`std::thread::Result`], with an error that tells a kill from a panic.
 ///

@@ -289,6 +289,14 @@ fn unwind_as_killed(task: Option<&Task>) -> ! {
     panic::resume_unwind(Box::new(Killed { _under_way }))
 }
 
+/// Has no kill delivered to `task`, the running greenlet, any more: what is left of it are the
+/// destructors at its end.
+#[inline]
+pub(crate) fn shield_to_the_end(task: &Task) {
+    let shields = &task.local().shields;
+    shields.set(shields.get() + 1);
+}
+
 /// Asks a greenlet, on any hub, to end; returns at once.
 pub(crate) fn kill(task: &TaskRef) {
     task.killed.store(true, Ordering::Release);

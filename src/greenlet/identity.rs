@@ -86,14 +86,14 @@ mod own {
     /// Ends the thread-locals of the running greenlet, if nobody shares them any more.
     ///
     /// Their destructors are called by C code, and std ends the process if one unwinds: so no
-    /// kill and no timeout is delivered there.
+    /// timeout is delivered there, and kills have been shielded off.
     pub(in super::super) fn end(task: &Task) {
         let identity = task.local().identity.borrow();
         let Some(identity) = &*identity else { return };
         if identity.has_one_user() {
             ending::begin();
             // SAFETY: they are what the running greenlet runs with, and nobody else has them.
-            cancel::shield(|| cancel::foreign(|| unsafe { identity.run_destructors() }));
+            cancel::foreign(|| unsafe { identity.run_destructors() });
         }
     }
 }

@@ -2,15 +2,17 @@
 //!
 //! ```text
 //!   on the greenlet's own stack, from first to last:
-//!     killed already?  drop the closure  :  run it, catching its unwind
+//!     killed already?  shield, drop the closure  :  run it, catching its unwind, and shield
 //!     put the result into its place, or drop it if nobody wants it
-//!     drop the green_local! values, and our share of the tree_local! ones
-//!     run the destructors of thread-locals, where they are its own
+//!     destroy the green_local! values and our share of the tree_local! ones, and the
+//!       thread-locals where they are its own, until none is left
 //!     leave the scope, if there is one      (nothing borrowed is touched from here on)
 //!     declare the task ended: wake who joins, call the links
+//!     destroy what those have made, and close the storage
 //! ```
 //!
-//! All user code runs here, destructors included, so all of it may park.
+//! All user code runs here, destructors included, so all of it may park. What runs after the
+//! greenlet's own code is shielded: a kill would cut destructors off at their first park.
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe, Location};
@@ -108,7 +110,8 @@ where
         // SAFETY: it is housed; `body` does not unwind; the caller vouches for lifetimes.
         unsafe { hub.launch(&task, stack, start_at, body) };
         if let Some(spawner) = hub.running_greenlet() {
-            task.local().tree.set(spawner.get().local().shared_tree());
+            let tree = spawner.get().local().storage.tree();
+            task.local().storage.inherit(tree);
         }
         Ok(Greenlet::new(GreenletRef::of_handle(task), packet))
     })?
@@ -204,20 +207,20 @@ where
         unsafe { promise.put(result) };
         // SAFETY: as above.
         drop_result(unsafe { promise.take_unwanted() });
-        drop_locals(task);
+        destroy_locals(task);
         // That may have parked, and the handle be gone; and what a scoped greenlet leaves behind
         // must be dropped before its scope is left.
         // SAFETY: as above.
         drop_result(unsafe { promise.take_unwanted() });
-        identity::end(task);
         leave();
         if end(task) {
             // SAFETY: the end said so. That was another OS thread, not the one of a scope.
             drop_result(unsafe { promise.take_back() });
         }
-        // What ran since then, a link that was dropped or a logger, may have made new ones: left
-        // here they would be dropped by whoever lets go of the task last, on any thread.
-        drop_locals(task);
+        // What has run since then, a link or a logger, may have made new ones. Closed for good:
+        // values left here would be dropped with the task, perhaps on another OS thread.
+        destroy_locals(task);
+        task.local().storage.close();
         identity::end(task);
     }
 }
@@ -228,24 +231,35 @@ fn drop_result<T>(unwanted: Option<Result<T, JoinError>>) {
     }
 }
 
-/// A destructor may make new values: until there are none.
+/// Destroys all that the greenlet has of its own. Each kind of destructor may make new values of
+/// the other kind.
 #[inline]
-fn drop_locals(task: &Task) {
-    let local = task.local();
-    while local.has_storage() {
-        let (own, tree) = (local.locals.take(), local.tree.take());
-        contain("a green_local! destructor", || drop(own));
-        contain("a tree_local! destructor", || drop(tree));
+fn destroy_locals(task: &Task) {
+    let storage = &task.local().storage;
+    let mut next = storage.destroy_one();
+    loop {
+        while let Some(value) = next {
+            contain("the destructor of a local value", || drop(value));
+            next = storage.destroy_one();
+        }
+        identity::end(task);
+        next = storage.destroy_one();
+        if next.is_none() {
+            return;
+        }
     }
 }
 
 fn run<F: FnOnce() -> T, T>(task: &Task, f: F) -> Result<T, JoinError> {
     let killed = task.killed.load(Ordering::Acquire);
     if killed {
+        cancel::shield_to_the_end(task);
         contain("the destructor of a closure", || drop(f));
         return Err(JoinError::killed());
     }
-    panic::catch_unwind(AssertUnwindSafe(f)).map_err(JoinError::of_payload)
+    let result = panic::catch_unwind(AssertUnwindSafe(f));
+    cancel::shield_to_the_end(task);
+    result.map_err(JoinError::of_payload)
 }
 
 /// Runs user code that has nobody left to report a panic to but the panic hook.

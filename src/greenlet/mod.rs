@@ -135,8 +135,9 @@ impl<T> Greenlet<T> {
     ///
     /// If it has not started yet it never runs; its closure is dropped. Otherwise the park that
     /// it is in, and every one that it comes to, unwinds its stack: destructors run, and may
-    /// park. Only a [`shield`](crate::shield) holds it off for a while. What has finished is
-    /// left alone. [`killall`] waits as well.
+    /// park. Only a [`shield`](crate::shield) holds it off for a while. What is left when its
+    /// closure is over (the destructors of an unwanted result and of `green_local!` values, and
+    /// links) is not cut off. What has finished is left alone. [`killall`] waits as well.
     ///
     /// # Examples
     /// ```

@@ -72,6 +72,7 @@ pub(crate) mod remote;
 pub(crate) mod sim;
 pub(crate) mod slots;
 mod stats;
+pub(crate) mod storage;
 mod stuck;
 #[allow(unsafe_code, reason = "switches between stacks")]
 mod switch;

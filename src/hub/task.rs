@@ -20,19 +20,20 @@
 //! Two halves: [`Local`] belongs to the hub's OS thread, everything else to all.
 
 use std::alloc::Layout;
-use std::any::Any;
-use std::cell::{Cell, RefCell, UnsafeCell};
+#[cfg(feature = "monkey")]
+use std::cell::RefCell;
+use std::cell::{Cell, UnsafeCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::cell::TaskRef;
 use super::nested::CoroutineId;
 use super::remote::{ID_BITS, REMOTE_BIT, Shared};
+use super::storage::Storage;
 use super::waker::Waker;
 use crate::coroutine::{Coroutine, Suspender};
 #[cfg(feature = "monkey")]
@@ -171,10 +172,8 @@ pub(crate) struct Local {
     /// A count of this task that its last waker has left here for the next: to give it back and
     /// take it again is two locked instructions. Gone when the task has ended.
     pub(super) spare: Cell<Option<TaskRef>>,
-    /// Storage of the room `local`.
-    pub(crate) locals: RefCell<Option<Box<dyn Any>>>,
-    /// Storage of the same room that those inherit who are spawned by this task.
-    pub(crate) tree: Cell<Option<Rc<dyn Any>>>,
+    /// The values of `green_local!` and `tree_local!`.
+    pub(crate) storage: Storage,
 }
 
 impl Local {
@@ -202,17 +201,8 @@ impl Local {
             born: Cell::new(0),
             innermost: Cell::new(None),
             owner_number: Cell::new(0),
-            locals: RefCell::new(None),
-            tree: Cell::new(None),
+            storage: Storage::new(),
         }
-    }
-
-    /// Whether there is anything in `locals` or `tree`.
-    #[inline]
-    pub(crate) fn has_storage(&self) -> bool {
-        // SAFETY: who is on the hub's OS thread, as all are who may touch this half, is alone.
-        let tree = unsafe { (*self.tree.as_ptr()).is_some() };
-        tree || self.locals.borrow().is_some()
     }
 
     /// What it has called itself.
@@ -224,13 +214,6 @@ impl Local {
             Some(Ok(name)) if !name.is_empty() => write!(out, ", thread '{name}'"),
             _ => Ok(()),
         }
-    }
-
-    /// What there is in `tree`.
-    pub(crate) fn shared_tree(&self) -> Option<Rc<dyn Any>> {
-        let tree = self.tree.take();
-        self.tree.set(tree.clone());
-        tree
     }
 }
 
@@ -326,9 +309,10 @@ pub(crate) struct Task {
 
 // SAFETY: `local` is reached only through `Task::local`, whose callers are on the OS thread of
 // the task's hub; all other fields are immutable or synchronise themselves. What `local` owns
-// (the coroutine, the storage of green_local! and tree_local!) is taken out before the task
-// ends, on the hub's thread, so that no other thread drops it; a task that never runs to its end
-// (its thread has ended, it was declared abandoned) is never dropped, for the leaked hub holds it.
+// is taken out on the hub's thread, so that no other thread drops it: the coroutine when it has
+// returned, and what the storage holds before that, when the greenlet's body closes it for good
+// (`greenlet::launch`). A task that never runs to its end (its thread has ended, it was declared
+// abandoned) is never dropped, for the leaked hub holds it.
 unsafe impl Send for Task {}
 // SAFETY: as above.
 unsafe impl Sync for Task {}

@@ -99,10 +99,10 @@ impl Hub {
             self.counters.switches.add(1);
             let ended = switch::resume(task);
             sys::ending::look();
+            self.running.set(None);
             if ended {
                 self.bury(task);
             }
-            self.running.set(None);
         }
     }
 

@@ -10,7 +10,6 @@ use crate::cancel;
 use crate::greenlet::GreenletId;
 use crate::hub::waker::Waker;
 use crate::hub::{Help, Hub, Message, State, Task, Why, pulse, with_hub};
-use crate::local;
 use crate::sys::lock::lock;
 
 /// What is known of all hubs of this process. Those of other OS threads are asked, and are given
@@ -158,7 +157,7 @@ fn look_at(hub: &Hub, task: &Task, is_root: bool) -> GreenletInfo {
         waits_since: waits.then(|| since(local.since.get())),
         age: since(local.born.get()),
         killed: task.killed.load(Ordering::Relaxed),
-        locals: if is_root { 0 } else { local::count(local) },
+        locals: if is_root { 0 } else { local.storage.len() },
     }
 }
 

@@ -1,6 +1,6 @@
 //! Greenlet-local storage: `green_local!`, and `tree_local!` for what is inherited.
 //!
-//! Values live in a table that the task owns, or, outside of greenlets, in a thread-local one;
+//! Values live in a storage that the task owns, or, outside of greenlets, in a thread-local one;
 //! they are made when first used and dropped on the greenlet's own stack when it ends.
 
 mod tree;
@@ -8,10 +8,10 @@ mod tree;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
-use std::thread::AccessError;
 
-use crate::hub::task::Local;
+use crate::hub::storage::{Gone, Storage};
 use crate::hub::with_hub;
 
 pub use tree::TreeKey;
@@ -51,12 +51,66 @@ pub struct LocalKey<T: 'static> {
     init: fn() -> T,
 }
 
-/// A task's values: the address of their key, and the value.
-type Table = Vec<(usize, Rc<dyn Any>)>;
-
 thread_local! {
-    /// The values of whoever is not a greenlet: a root, or a thread without a hub.
-    static NATIVE: RefCell<Table> = const { RefCell::new(Vec::new()) };
+    /// The values of a root, or of a thread without a hub. Without a destructor of its own, so that
+    /// it says that they are gone for as long as the thread runs.
+    static NATIVE: ManuallyDrop<Storage> = const { ManuallyDrop::new(Storage::new()) };
+    /// Its destructor is that of the values above.
+    static NATIVE_ENDS: NativeEnds = const { NativeEnds };
+}
+
+struct NativeEnds;
+
+impl Drop for NativeEnds {
+    fn drop(&mut self) {
+        NATIVE.with(|storage| {
+            while let Some(value) = storage.destroy_one() {
+                drop(value);
+            }
+            storage.close();
+        });
+    }
+}
+
+/// The value of a [`LocalKey`] or a [`TreeKey`] was asked for when it had been destroyed, or was
+/// just being destroyed: as [`std::thread::AccessError`].
+///
+/// # Examples
+/// ```
+/// struct Last;
+/// impl Drop for Last {
+///     fn drop(&mut self) {
+///         let error = LAST.try_with(|_| ()).unwrap_err();
+///         assert_eq!(error.to_string(), "already destroyed");
+///     }
+/// }
+/// greenroom::green_local! {
+///     static LAST: Last = Last;
+/// }
+/// greenroom::spawn(|| LAST.with(|_| ())).join().unwrap();
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AccessError {}
+
+impl fmt::Debug for AccessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessError").finish()
+    }
+}
+
+impl fmt::Display for AccessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("already destroyed")
+    }
+}
+
+impl std::error::Error for AccessError {}
+
+impl From<Gone> for AccessError {
+    fn from(_: Gone) -> AccessError {
+        AccessError {}
+    }
 }
 
 impl<T: 'static> LocalKey<T> {
@@ -67,51 +121,52 @@ impl<T: 'static> LocalKey<T> {
 
     /// Calls `f` with this greenlet's value, making it if this is the first use.
     ///
+    /// At the end of the greenlet its values are dropped, the last made first. What a destructor
+    /// makes under a key that had no value is dropped as well.
+    ///
     /// # Panics
-    /// When the initialiser panics, and, outside of greenlets, while the OS thread ends.
+    /// When the initialiser panics, and in a destructor at the end of the greenlet, when this key's
+    /// value has been dropped or is being dropped.
     ///
     /// # Parks
     /// As the initialiser and `f` do.
     pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
         let done = self.try_with(f);
-        done.expect("outside of greenlets it is gone at the end of the OS thread")
+        done.expect("a green_local! value is not used when it has been destroyed")
     }
 
-    /// As [`with`](LocalKey::with); for code that was written for std's, where it can fail.
+    /// As [`with`](LocalKey::with), with an error in place of the second panic.
+    ///
+    /// # Examples
+    /// See [`AccessError`].
     ///
     /// # Errors
-    /// In greenlets never: their values last until they have ended. Outside of them while the OS
-    /// thread ends, as std's.
+    /// [`AccessError`] in a destructor at the end of the greenlet, or outside of greenlets of the
+    /// OS thread, when this key's value has been dropped or is being dropped.
+    ///
+    /// # Panics
+    /// When the initialiser panics.
+    ///
+    /// # Parks
+    /// As `with`.
     pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
-        let value = match self.find()? {
-            Some(value) => value,
-            None => self.make()?,
+        let key = std::ptr::from_ref(self).addr();
+        let value = match on_storage(|storage| storage.find(key))? {
+            Some(value) => value.downcast().expect(ONE_TYPE),
+            None => {
+                // May park, and may itself use other keys, so the storage is not held meanwhile.
+                let value = Rc::new((self.init)());
+                insert(Rc::clone(&value) as _, |storage, value| {
+                    storage.insert(key, value)
+                })?;
+                value
+            }
         };
         Ok(f(&value))
     }
-
-    fn address(&'static self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
-    fn find(&'static self) -> Result<Option<Rc<T>>, AccessError> {
-        let value = on_table(|table| {
-            let mut entries = table.iter();
-            let entry = entries.find(|(address, _)| *address == self.address());
-            entry.map(|(_, value)| Rc::clone(value))
-        })?;
-        let of_its_type = |value: Rc<dyn Any>| value.downcast().ok();
-        Ok(value.map(|value| of_its_type(value).expect("a key's address names one type")))
-    }
-
-    fn make(&'static self) -> Result<Rc<T>, AccessError> {
-        // May park, and may itself use other keys, so the table is not held meanwhile.
-        let value = Rc::new((self.init)());
-        let entry: (usize, Rc<dyn Any>) = (self.address(), Rc::clone(&value) as _);
-        on_table(|table| table.push(entry))?;
-        Ok(value)
-    }
 }
+
+const ONE_TYPE: &str = "a key's address names one type";
 
 /// As std's `LocalKey<Cell<T>>`.
 impl<T: 'static> LocalKey<Cell<T>> {
@@ -189,24 +244,24 @@ impl<T: 'static> LocalKey<RefCell<T>> {
     }
 }
 
-/// How many values a greenlet has of its own.
-pub(crate) fn count(local: &Local) -> usize {
-    let locals = local.locals.borrow();
-    let table = locals.as_ref().and_then(|any| any.downcast_ref::<Table>());
-    table.map_or(0, Vec::len)
+/// Calls `f` with the storage of the greenlet that runs.
+fn on_storage<R>(f: impl FnOnce(&Storage) -> R) -> R {
+    with_hub(|hub| match hub.and_then(|hub| hub.running_greenlet()) {
+        Some(task) => f(&task.get().local().storage),
+        None => NATIVE.with(|storage| f(storage)),
+    })
 }
 
-/// Calls `f` with the table of whoever runs.
-fn on_table<R>(f: impl FnOnce(&mut Table) -> R) -> Result<R, AccessError> {
-    with_hub(|hub| {
-        let green = hub.and_then(|hub| hub.running_greenlet());
-        let Some(task) = green else {
-            return NATIVE.try_with(|table| f(&mut table.borrow_mut()));
-        };
-        let mut storage = task.get().local().locals.borrow_mut();
-        let table = storage.get_or_insert_with(|| Box::new(Table::new()));
-        Ok(f(table.downcast_mut().expect("only this room stores here")))
-    })
+/// Has `how` insert a new value.
+fn insert(
+    value: Rc<dyn Any>,
+    how: impl FnOnce(&Storage, Rc<dyn Any>) -> Result<(), Gone>,
+) -> Result<(), Gone> {
+    let is_native = with_hub(|hub| hub.and_then(|hub| hub.running_greenlet()).is_none());
+    if is_native {
+        NATIVE_ENDS.try_with(|_| ()).map_err(|_| Gone)?;
+    }
+    on_storage(|storage| how(storage, value))
 }
 
 impl<T> fmt::Debug for LocalKey<T> {

@@ -10,12 +10,10 @@
 //! A list that only grows at its head, so a spawn shares all of it by one count, and copies
 //! nothing. Its length is at most the number of keys.
 
-use std::any::Any;
-use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 
-use crate::hub::with_hub;
+use super::{AccessError, ONE_TYPE, insert, on_storage};
 
 /// Declares values that a greenlet shares with those it spawns, and these with theirs.
 ///
@@ -73,18 +71,6 @@ pub struct TreeKey<T: 'static> {
     init: fn() -> T,
 }
 
-struct Node {
-    /// The address of the key.
-    key: usize,
-    value: Rc<dyn Any>,
-    next: Option<Rc<Node>>,
-}
-
-thread_local! {
-    /// The list of whoever is not a greenlet: a root, or a thread without a hub.
-    static NATIVE: Cell<Option<Rc<dyn Any>>> = const { Cell::new(None) };
-}
-
 impl<T: Send + 'static> TreeKey<T> {
     #[doc(hidden)]
     pub const fn new(init: fn() -> T) -> TreeKey<T> {
@@ -98,62 +84,56 @@ impl<T: Send + 'static> TreeKey<T> {
     /// See [`tree_local!`].
     ///
     /// # Panics
-    /// When the initialiser panics, and, outside of greenlets, while the OS thread ends.
+    /// When the initialiser panics, and in a destructor at the end of the greenlet, when that has
+    /// left the tree.
     ///
     /// # Parks
     /// As the initialiser and `f` do.
     pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
-        let value = match self.find() {
-            Some(value) => value,
-            None => self.make(),
-        };
-        f(&value)
+        let done = self.try_with(f);
+        done.expect("a tree_local! value is not used when its greenlet has left the tree")
     }
 
-    fn address(&'static self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
-    fn find(&'static self) -> Option<Rc<T>> {
-        let mut next = head();
-        while let Some(node) = next {
-            if node.key == self.address() {
-                let value = Rc::clone(&node.value).downcast();
-                return Some(value.expect("a key's address names one type"));
+    /// As [`with`](TreeKey::with), with an error in place of the second panic.
+    ///
+    /// # Examples
+    /// ```
+    /// struct Job;
+    /// impl Drop for Job {
+    ///     fn drop(&mut self) {
+    ///         assert!(JOB.try_with(|_| ()).is_err());
+    ///     }
+    /// }
+    /// greenroom::tree_local! {
+    ///     static JOB: Job = Job;
+    /// }
+    /// greenroom::spawn(|| JOB.with(|_| ())).join().unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`AccessError`] in a destructor at the end of the greenlet, or outside of greenlets of the
+    /// OS thread, when that has left the tree of this key's value.
+    ///
+    /// # Panics
+    /// When the initialiser panics.
+    ///
+    /// # Parks
+    /// As `with`.
+    pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
+        let key = std::ptr::from_ref(self).addr();
+        let value = match on_storage(|storage| storage.find_in_tree(key))? {
+            Some(value) => value.downcast().expect(ONE_TYPE),
+            None => {
+                // May park, and may itself use other keys, so the list is looked at afterwards.
+                let value = Rc::new((self.init)());
+                insert(Rc::clone(&value) as _, |storage, value| {
+                    storage.insert_into_tree(key, value)
+                })?;
+                value
             }
-            next = node.next.clone();
-        }
-        None
-    }
-
-    fn make(&'static self) -> Rc<T> {
-        // May park, and may itself use other keys, so the list is looked at afterwards.
-        let value = Rc::new((self.init)());
-        let node = Node {
-            key: self.address(),
-            value: Rc::clone(&value) as _,
-            next: head(),
         };
-        on_list(|list| list.set(Some(Rc::new(node))));
-        value
+        Ok(f(&value))
     }
-}
-
-fn head() -> Option<Rc<Node>> {
-    let head = on_list(|list| {
-        let head = list.take();
-        list.set(head.clone());
-        head
-    })?;
-    Some(head.downcast().expect("only this file stores here"))
-}
-
-/// Calls `f` with the list of whoever runs.
-fn on_list<R>(f: impl FnOnce(&Cell<Option<Rc<dyn Any>>>) -> R) -> R {
-    with_hub(|hub| match hub.and_then(|hub| hub.running_greenlet()) {
-        Some(task) => f(&task.get().local().tree),
-        None => NATIVE.with(f),
-    })
 }
 
 impl<T> fmt::Debug for TreeKey<T> {

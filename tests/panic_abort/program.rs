@@ -1,6 +1,7 @@
 //! What a kill and a timeout do where nothing can unwind: built with panic = "abort".
 
 use std::io::{ErrorKind, Read};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use greenroom::io::pipe;
@@ -53,8 +54,42 @@ fn a_killed_join_waits_on() {
     assert!(greenroom::hub::stats().switches - before < 10, "a spin");
 }
 
+/// Nothing cuts the destructors off that are left at the end of a greenlet.
+fn destructors_at_the_end_park_after_a_kill() {
+    static ENDED: AtomicUsize = AtomicUsize::new(0);
+    struct Parks;
+    impl Drop for Parks {
+        fn drop(&mut self) {
+            let before = Instant::now();
+            greenroom::sleep(Duration::from_millis(10));
+            let slept = before.elapsed() >= Duration::from_millis(10);
+            ENDED.fetch_add(slept.into(), Ordering::Relaxed);
+        }
+    }
+    greenroom::green_local! {
+        static KEPT: Parks = Parks;
+    }
+    let parks = Parks;
+    let never_begun = greenroom::spawn(move || drop(parks));
+    never_begun.kill();
+    assert!(never_begun.join().unwrap_err().is_killed());
+    let with_local = greenroom::spawn(|| KEPT.with(|_| ()));
+    let detached = greenroom::spawn(|| {
+        greenroom::yield_now();
+        Parks
+    });
+    greenroom::yield_now();
+    detached.kill();
+    drop(detached);
+    with_local.kill();
+    with_local.join().unwrap();
+    greenroom::hub::wait_idle(None);
+    assert_eq!(ENDED.load(Ordering::Relaxed), 3);
+}
+
 fn main() {
     assert!(cfg!(panic = "abort"));
+    destructors_at_the_end_park_after_a_kill();
     a_killed_read_fails();
     a_killed_sleep_ends_early();
     a_greenlet_killed_before_it_starts_never_runs();
