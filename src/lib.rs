@@ -100,9 +100,9 @@ pub use cancel::{Elapsed, foreign, is_cancellation, shield, with_timeout};
 pub use future::block_on;
 pub use greenlet::{
     Builder, Deadline, Greenlet, GreenletId, GreenletRef, IWait, IWaitIndexed, JoinError, Link,
-    Scope, ScopedGreenlet, Wait, Waitable, current, idle, iwait, joinall, killall, now, run, scope,
-    sleep, sleep_until, spawn, spawn_later, spawn_local, wait, wait_any, wait_any_timeout,
-    yield_now,
+    Scope, ScopedGreenlet, TryScope, TryScopedGreenlet, Wait, Waitable, current, idle, iwait,
+    joinall, killall, now, run, scope, sleep, sleep_until, spawn, spawn_later, spawn_local,
+    try_scope, wait, wait_any, wait_any_timeout, yield_now,
 };
 pub use local::{AccessError, LocalKey, TreeKey};
 pub use select::selectors;

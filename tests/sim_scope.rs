@@ -4,10 +4,11 @@ mod sim_support;
 
 use greenroom::{
     Builder, Greenlet, foreign, is_cancellation, killall, scope, shield, sleep, spawn_local,
-    thread, with_timeout,
+    thread, try_scope, with_timeout,
 };
 use sim_support::{assert_nothing_is_left, ms};
 use std::cell::{Cell, RefCell};
+use std::num::ParseIntError;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::time::Duration;
@@ -299,5 +300,357 @@ fn a_greenlet_that_withstands_its_kill_keeps_its_scope_waiting_and_is_named() {
             logged(&["their scope still waits for", "'stubborn'", "sleep"]),
             1
         );
+    });
+}
+
+// From here on: `try_scope`.
+
+fn lives_for_an_hour<E>() -> Result<(), E> {
+    sleep(HOUR);
+    Ok(())
+}
+
+#[test]
+fn a_try_scope_in_which_nothing_fails_returns_the_value_of_its_body() {
+    simulated(|| {
+        let words = ["1", "2", "3"];
+        let sum = takes(ms(7), || {
+            try_scope(|s| {
+                s.spawn(|| {
+                    sleep(ms(7));
+                    Ok::<(), ParseIntError>(())
+                });
+                let numbers = words.map(|word| s.spawn(move || word.parse::<i32>()));
+                Ok(numbers
+                    .map(|number| number.join().unwrap())
+                    .iter()
+                    .sum::<i32>())
+            })
+        });
+        assert_eq!(sum, Ok(6));
+    });
+}
+
+#[test]
+fn its_first_error_kills_the_others_and_is_returned_once_they_have_ended() {
+    simulated(|| {
+        let ended = Cell::new(0);
+        let outcome = takes(ms(8), || {
+            try_scope(|s| {
+                for _ in 0..3 {
+                    s.spawn(|| {
+                        let _slow = Slow(&ended);
+                        lives_for_an_hour()
+                    });
+                }
+                s.spawn(|| {
+                    sleep(ms(5));
+                    Err::<(), _>("the first")
+                });
+                s.spawn(|| {
+                    sleep(ms(6));
+                    Err::<(), _>("never returned")
+                });
+                Ok(())
+            })
+        });
+        assert_eq!(outcome, Err("the first"));
+        assert_eq!(ended.get(), 3);
+    });
+}
+
+#[test]
+fn its_body_is_ended_by_the_error_of_a_greenlet() {
+    let ways: [(&str, &dyn Fn()); 3] = [
+        ("a wait", &|| sleep(HOUR)),
+        ("a limit", &|| _ = with_timeout(HOUR, || sleep(HOUR))),
+        ("a scope", &|| scope(|s| _ = s.spawn(|| sleep(HOUR)))),
+    ];
+    for (name, way) in ways {
+        simulated(|| {
+            let dropped = Cell::new(0);
+            let outcome: Result<(), &str> = takes(ms(8), || {
+                try_scope(|s| {
+                    s.spawn(|| {
+                        sleep(ms(5));
+                        Err::<(), _>("of a greenlet")
+                    });
+                    let _slow = Slow(&dropped);
+                    way();
+                    unreachable!("{name}");
+                })
+            });
+            assert_eq!(outcome, Err("of a greenlet"), "{name}");
+            assert_eq!(dropped.get(), 1, "{name}");
+        });
+    }
+}
+
+#[test]
+fn a_join_of_what_fails_does_not_return() {
+    simulated(|| {
+        let outcome: Result<(), &str> = takes(ms(5), || {
+            try_scope(|s| {
+                let endless = s.spawn(lives_for_an_hour);
+                let fails = s.spawn(|| {
+                    sleep(ms(5));
+                    Err::<(), _>("of a greenlet")
+                });
+                let joins = s.spawn(|| -> Result<(), &str> {
+                    fails.join().unwrap();
+                    unreachable!("a sibling joined it");
+                });
+                _ = (joins.join(), endless);
+                unreachable!("the body joined it");
+            })
+        });
+        assert_eq!(outcome, Err("of a greenlet"));
+    });
+}
+
+#[test]
+fn an_error_of_its_body_kills_the_greenlets() {
+    simulated(|| {
+        let ended = Cell::new(0);
+        let outcome: Result<(), &str> = takes(ms(4), || {
+            try_scope(|s| {
+                s.spawn(|| {
+                    let _slow = Slow(&ended);
+                    lives_for_an_hour()
+                });
+                sleep(ms(1));
+                Err("of the body")
+            })
+        });
+        assert_eq!(outcome, Err("of the body"));
+        assert_eq!(ended.get(), 1);
+    });
+}
+
+#[test]
+fn the_first_panic_of_a_greenlet_is_resumed_once_the_others_have_ended() {
+    simulated(|| {
+        let ended = Cell::new(0);
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+            try_scope(|s| {
+                s.spawn(|| {
+                    let _slow = Slow(&ended);
+                    lives_for_an_hour::<&str>()
+                });
+                s.spawn(|| -> Result<(), &str> {
+                    sleep(ms(1));
+                    panic::resume_unwind(Box::new("of a greenlet"))
+                });
+                lives_for_an_hour()
+            })
+        }));
+        assert_eq!(outcome.unwrap_err().downcast_ref(), Some(&"of a greenlet"));
+        assert_eq!(ended.get(), 1);
+    });
+}
+
+#[test]
+fn later_failures_are_logged() {
+    keep_log();
+    simulated(|| {
+        let late = |what: &'static str| {
+            move || {
+                shield(|| sleep(ms(5)));
+                Err::<(), _>(what)
+            }
+        };
+        let outcome: Result<(), &str> = try_scope(|s| {
+            s.spawn(late("an error of a greenlet"));
+            s.spawn(|| -> Result<(), &str> {
+                shield(|| sleep(ms(5)));
+                panic::resume_unwind(Box::new("a panic of a greenlet"))
+            });
+            s.spawn(|| {
+                sleep(ms(1));
+                Err::<(), _>("the first")
+            });
+            late("an error of the body")()
+        });
+        assert_eq!(outcome, Err("the first"));
+    });
+    for late in [
+        "an error of a greenlet",
+        "a panic of a greenlet",
+        "an error of the body",
+    ] {
+        assert_eq!(
+            logged(&["after its scope had been cancelled", late]),
+            1,
+            "{late}"
+        );
+    }
+    assert_eq!(logged(&["the first"]), 0);
+}
+
+#[test]
+fn a_greenlet_that_is_killed_by_hand_is_no_failure() {
+    simulated(|| {
+        let outcome: Result<u8, &str> = takes(ms(1), || {
+            try_scope(|s| {
+                let endless = s.spawn(lives_for_an_hour);
+                sleep(ms(1));
+                endless.kill();
+                assert!(endless.join().unwrap_err().is_killed());
+                Ok(7)
+            })
+        });
+        assert_eq!(outcome, Ok(7));
+    });
+}
+
+fn one_child_for_an_hour(ended: &Cell<usize>) -> Result<(), &'static str> {
+    try_scope(|s| {
+        s.spawn(|| {
+            let _slow = Slow(ended);
+            lives_for_an_hour()
+        });
+        Ok(())
+    })
+}
+
+#[test]
+fn a_timeout_and_a_kill_end_a_try_scope_and_go_on() {
+    simulated(|| {
+        let ended = Rc::new(Cell::new(0));
+        let outcome = takes(ms(13), || {
+            with_timeout(ms(10), || one_child_for_an_hour(&ended))
+        });
+        assert!(outcome.is_err());
+        let theirs = ended.clone();
+        let victim = spawn_local(move || one_child_for_an_hour(&theirs));
+        sleep(ms(1));
+        assert_eq!(takes(ms(3), || killall([&victim], None)), 0);
+        assert!(killed(victim));
+        assert_eq!(ended.get(), 2);
+    });
+}
+
+#[test]
+fn a_failure_that_came_before_a_timeout_is_what_is_told() {
+    simulated(|| {
+        let outcome = with_timeout(ms(10), || {
+            let inner: Result<(), &str> = takes(ms(20), || {
+                try_scope(|s| {
+                    s.spawn(|| {
+                        shield(|| sleep(ms(20)));
+                        Ok(())
+                    });
+                    s.spawn(|| {
+                        sleep(ms(1));
+                        Err::<(), _>("of a greenlet")
+                    });
+                    lives_for_an_hour()
+                })
+            });
+            assert_eq!(inner, Err("of a greenlet"));
+            sleep(HOUR);
+        });
+        assert!(outcome.is_err());
+    });
+}
+
+#[test]
+fn an_error_passes_through_try_scopes_in_try_scopes() {
+    simulated(|| {
+        let outcome: Result<(), &str> = takes(ms(2), || {
+            try_scope(|outer| {
+                outer.spawn(|| {
+                    try_scope(|inner| {
+                        inner.spawn(|| {
+                            sleep(ms(2));
+                            Err::<(), _>("from within")
+                        });
+                        lives_for_an_hour()
+                    })
+                });
+                outer.spawn(lives_for_an_hour);
+                lives_for_an_hour()
+            })
+        });
+        assert_eq!(outcome, Err("from within"));
+    });
+}
+
+#[test]
+fn where_its_body_may_not_unwind_a_join_says_that_the_scope_ends() {
+    simulated(|| {
+        let outcome: Result<(), &str> = takes(ms(1), || {
+            try_scope(|s| {
+                let fails = s.spawn(|| {
+                    sleep(ms(1));
+                    Err::<(), _>("of a greenlet")
+                });
+                let error = shield(|| fails.join()).unwrap_err();
+                assert!(!error.is_killed() && !error.is_panic(), "{error}");
+                assert!(
+                    error.to_string().contains("its scope ends with that"),
+                    "{error}"
+                );
+                Ok(())
+            })
+        });
+        assert_eq!(outcome, Err("of a greenlet"));
+    });
+}
+
+#[test]
+fn a_body_that_is_recalled_while_it_is_in_c_goes_on_until_it_may_unwind() {
+    simulated(|| {
+        let outcome: Result<(), &str> = takes(ms(1), || {
+            try_scope(|s| {
+                s.spawn(|| {
+                    sleep(ms(1));
+                    Err::<(), _>("of a greenlet")
+                });
+                foreign(|| sleep(HOUR));
+                lives_for_an_hour()
+            })
+        });
+        assert_eq!(outcome, Err("of a greenlet"));
+    });
+}
+
+#[test]
+fn what_is_spawned_after_a_failure_never_begins() {
+    simulated(|| {
+        let outcome: Result<(), &str> = try_scope(|s| {
+            s.spawn(|| Err::<(), _>("of a greenlet"));
+            shield(|| sleep(ms(1)));
+            s.spawn(|| -> Result<(), &str> { unreachable!() });
+            Ok(())
+        });
+        assert_eq!(outcome, Err("of a greenlet"));
+    });
+}
+
+#[test]
+fn greenlets_of_a_try_scope_can_be_waited_for() {
+    simulated(|| {
+        let outcome: Result<(), &str> = try_scope(|s| {
+            let quick = s.spawn(|| Ok(()));
+            let slow = s.spawn(lives_for_an_hour);
+            assert_eq!(greenroom::wait([&slow, &quick]).count(1).ready().len(), 1);
+            assert!(quick.is_finished() && !slow.is_finished());
+            slow.kill();
+            Ok(())
+        });
+        assert_eq!(outcome, Ok(()));
+    });
+}
+
+#[test]
+fn a_builder_returns_the_lack_of_a_stack_and_the_scope_need_not_fail() {
+    simulated(|| {
+        let huge = || Builder::new().stack_size(1 << 50);
+        let outcome: std::io::Result<()> = try_scope(|s| {
+            huge().spawn_try_scoped(s, || Ok(()))?;
+            unreachable!("it was spawned");
+        });
+        assert!(outcome.is_err());
     });
 }

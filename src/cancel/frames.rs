@@ -12,7 +12,8 @@
 //! Facts:
 //! 1. A frame is linked by `Entered`, which lives below it on the same stack and unlinks it when
 //!    dropped; a greenlet's stack is never freed with frames on it.
-//! 2. Frames and their list are touched by the greenlet itself, so by one OS thread.
+//! 2. Frames and their list are touched by the greenlet itself, and by `expire` on the OS thread of
+//!    its hub, so by one OS thread.
 
 use std::marker::PhantomData;
 use std::ptr;
@@ -32,7 +33,7 @@ impl<'a> Entered<'a> {
     pub(super) fn new(task: TaskPtr, frame: &'a Frame) -> Entered<'a> {
         let local = task.get().local();
         local.frames.set(frame);
-        local.alarm.set(local.alarm.get().min(frame.deadline));
+        local.alarm.set(local.alarm.get().min(frame.deadline.get()));
         Entered {
             task,
             frame: PhantomData,
@@ -71,10 +72,22 @@ fn deliverable(local: &Local, unwinding: bool) -> impl Iterator<Item = &Frame> {
     above_floor.filter(move |frame| frame.unwinding == unwinding)
 }
 
+/// Has a frame of this greenlet expire now, if the greenlet is inside of it.
+pub(super) fn expire(local: &Local, id: u64) {
+    let mut next = local.frames.get();
+    // SAFETY: facts 1 and 2; the list ends with null.
+    while let Some(frame) = unsafe { next.as_ref() } {
+        if frame.id == id {
+            frame.deadline.set(0);
+        }
+        next = frame.outer;
+    }
+}
+
 /// Notes the deadline that the next park is not to sleep beyond.
 pub(super) fn set_alarm(local: &Local, unwinding: bool) {
     let earliest = deliverable(local, unwinding)
-        .map(|frame| frame.deadline)
+        .map(|frame| frame.deadline.get())
         .min();
     local.alarm.set(earliest.unwrap_or(u64::MAX));
 }
@@ -82,8 +95,8 @@ pub(super) fn set_alarm(local: &Local, unwinding: bool) {
 /// The frame to be delivered at `now`: of those that are due the earliest, the outer of equals.
 pub(super) fn first_expired(local: &Local, now: u64, unwinding: bool) -> Option<u64> {
     deliverable(local, unwinding)
-        .filter(|frame| frame.deadline <= now)
-        .min_by_key(|frame| (frame.deadline, frame.id))
+        .filter(|frame| frame.deadline.get() <= now)
+        .min_by_key(|frame| (frame.deadline.get(), frame.id))
         .map(|frame| frame.id)
 }
 

@@ -20,9 +20,11 @@
 
 #[allow(unsafe_code, reason = "the list of frames runs through stacks")]
 mod frames;
+mod recall;
 mod standing;
 
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
@@ -35,6 +37,7 @@ use crate::hub::waker::wake_task;
 use crate::hub::{Hub, Task, TaskPtr, TaskRef, Why, current_hub, with_hub};
 use crate::sys::{clock, errno, panics};
 use frames::Entered;
+pub(crate) use recall::{Recall, recallable};
 pub(crate) use standing::{Standing, add_foreign};
 
 /// The payload of the unwind that ends a killed greenlet.
@@ -193,7 +196,7 @@ fn within<T>(
 ) -> Result<T, Elapsed> {
     let frame = Frame {
         id: hub.next_frame_id(),
-        deadline: clock::saturating_add(hub.fresh_now(), limit),
+        deadline: Cell::new(clock::saturating_add(hub.fresh_now(), limit)),
         unwinding: thread::panicking(),
         outer: task.get().local().frames.get(),
     };
@@ -310,6 +313,15 @@ pub(crate) fn check(hub: &Hub, task: TaskPtr) -> io::Result<()> {
         deliver(hub, task.get())?;
     }
     Ok(())
+}
+
+/// A park point at which nothing is waited for. Where nothing can unwind, the next one tells.
+pub(crate) fn checkpoint() {
+    with_hub(|hub| {
+        if let Some((hub, task)) = hub.and_then(|hub| Some((hub, hub.running()?))) {
+            let _ = check(hub, task);
+        }
+    });
 }
 
 /// Whether there is something to deliver, or to hold off. Looks at what a park touches anyway.

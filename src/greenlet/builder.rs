@@ -5,7 +5,7 @@ use std::panic::Location;
 use std::time::Duration;
 
 use super::launch::{self, Plan};
-use super::{Greenlet, Scope, ScopedGreenlet};
+use super::{Greenlet, Scope, ScopedGreenlet, TryScope, TryScopedGreenlet};
 use crate::hub::HubHandle;
 
 /// Spawns a greenlet on this OS thread's hub. It first runs when the caller parks, after those
@@ -231,6 +231,38 @@ impl Builder {
     where
         F: FnOnce() -> T + 'scope,
         T: 'scope,
+    {
+        scope.launch(self.plan().shared(), f)
+    }
+
+    /// As [`TryScope::spawn`](crate::TryScope::spawn). The scope does not fail for want of a stack.
+    ///
+    /// # Examples
+    /// ```
+    /// let length = greenroom::try_scope(|s| {
+    ///     let builder = greenroom::Builder::new().name("reader".into());
+    ///     let text = builder.spawn_try_scoped(s, || std::fs::read_to_string("Cargo.toml"))?;
+    ///     std::io::Result::Ok(text.join().unwrap().len())
+    /// })?;
+    /// assert!(length > 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`spawn`](Builder::spawn).
+    ///
+    /// # Parks
+    /// Never.
+    #[track_caller]
+    pub fn spawn_try_scoped<'scope, 'env, F, T, E>(
+        self,
+        scope: &'scope TryScope<'scope, 'env, E>,
+        f: F,
+    ) -> io::Result<TryScopedGreenlet<'scope, T>>
+    where
+        F: FnOnce() -> Result<T, E> + 'scope,
+        T: 'scope,
+        E: std::fmt::Debug + 'env,
     {
         scope.launch(self.plan().shared(), f)
     }

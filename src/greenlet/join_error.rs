@@ -28,6 +28,8 @@ enum Failure {
     NotStarted(io::Error),
     Abandoned,
     Cancelled,
+    /// It has returned an error, or panicked, and its scope has the error or the payload.
+    OfScope,
 }
 
 // SAFETY: by reference the payload is reached only as a type that is `Sync` (`downcast_ref`'s
@@ -41,6 +43,10 @@ impl JoinError {
 
     pub(crate) fn abandoned() -> JoinError {
         JoinError(Failure::Abandoned)
+    }
+
+    pub(super) fn of_scope() -> JoinError {
+        JoinError(Failure::OfScope)
     }
 
     pub(crate) fn cancelled() -> JoinError {
@@ -119,7 +125,7 @@ impl JoinError {
         }
     }
 
-    fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    pub(super) fn panic_message(payload: &(dyn Any + Send)) -> &str {
         if let Some(text) = payload.downcast_ref::<&str>() {
             text
         } else if let Some(text) = payload.downcast_ref::<String>() {
@@ -143,6 +149,7 @@ impl fmt::Display for JoinError {
             }
             Failure::NotStarted(error) => write!(f, "the greenlet could not be started: {error}"),
             Failure::Cancelled => write!(f, "the job was taken back before it began"),
+            Failure::OfScope => write!(f, "the greenlet failed, and its scope ends with that"),
             Failure::Abandoned => write!(f, "the greenlet's OS thread has ended without it"),
         }
     }

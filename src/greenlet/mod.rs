@@ -13,6 +13,7 @@ mod packet;
 #[allow(unsafe_code, reason = "borrows outlive what the compiler sees")]
 mod scope;
 mod sleep;
+mod try_scope;
 mod wait;
 mod wait_any;
 mod watch;
@@ -28,6 +29,7 @@ pub use future::JoinFuture;
 pub use join_error::JoinError;
 pub use scope::{Scope, ScopedGreenlet, scope};
 pub use sleep::{idle, now, park, park_timeout, run, sleep, sleep_until, yield_now};
+pub use try_scope::{TryScope, TryScopedGreenlet, try_scope};
 pub use wait::{IWait, IWaitIndexed, Wait, Waitable, iwait, joinall, killall, wait};
 pub use wait_any::{Deadline, wait_any, wait_any_timeout};
 

@@ -65,6 +65,10 @@ impl Children {
         }
     }
 
+    pub(super) fn are_cancelled(&self) -> bool {
+        self.cancelled.get()
+    }
+
     /// Kills all children but the one that calls this, if one does.
     pub(super) fn cancel(&self) {
         self.cancelled.set(true);
@@ -268,16 +272,22 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             spawned_at,
             ..Plan::sharing()
         };
-        self.launch(plan, f).unwrap_or_else(|error| {
-            let again = Plan {
-                name: None,
-                stack_size: None,
-                spawned_at,
-                ..Plan::new()
-            };
-            self.children.failed.set(self.children.failed.get() + 1);
-            ScopedGreenlet::new(launch::stillborn(again, error), &self.children)
-        })
+        self.launch(plan, f)
+            .unwrap_or_else(|error| self.stillborn(spawned_at, error))
+    }
+
+    /// For what could not be launched.
+    pub(super) fn stillborn<T>(
+        &self,
+        spawned_at: &'static Location<'static>,
+        error: io::Error,
+    ) -> ScopedGreenlet<'scope, T> {
+        let plan = Plan {
+            spawned_at,
+            ..Plan::new()
+        };
+        self.children.failed.set(self.children.failed.get() + 1);
+        ScopedGreenlet::new(launch::stillborn(plan, error), &self.children)
     }
 
     pub(super) fn launch<F, T>(

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::{Greenlet, GreenletRef, JoinError, ScopedGreenlet};
+use super::{Greenlet, GreenletRef, JoinError, ScopedGreenlet, TryScopedGreenlet};
 use crate::cancel;
 use crate::hub::waker::Waker;
 use crate::hub::{Exit, Help, TaskRef, Why};
@@ -212,6 +212,14 @@ impl<T> sealed::Subscribe for ScopedGreenlet<'_, T> {
 }
 
 impl<T> Waitable for ScopedGreenlet<'_, T> {}
+
+impl<T> sealed::Subscribe for TryScopedGreenlet<'_, T> {
+    fn subscribe<'a>(&'a self, ready: Ready) -> Option<Box<dyn sealed::Subscription + 'a>> {
+        subscribe_to_end(&self.thread().task, ready)
+    }
+}
+
+impl<T> Waitable for TryScopedGreenlet<'_, T> {}
 
 impl sealed::Subscribe for GreenletRef {
     fn subscribe<'a>(&'a self, ready: Ready) -> Option<Box<dyn sealed::Subscription + 'a>> {

@@ -103,7 +103,7 @@ pub use nested::CoroutineId;
 pub(crate) use remote::{Message, Shared};
 pub use stats::Stats;
 pub(crate) use stuck::Help;
-pub(crate) use task::{Exit, State, Task, TaskPtr, Why};
+pub(crate) use task::{Exit, Known, State, Task, TaskPtr, Why};
 
 use crate::poller::{Interest, Key, Poller};
 use crate::stack::{Pool, overflow};

@@ -125,7 +125,7 @@ impl fmt::Display for Why {
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) id: u64,
-    pub(crate) deadline: u64,
+    pub(crate) deadline: Cell<u64>,
     /// Entered in a destructor while the greenlet unwinds: then it is delivered there.
     pub(crate) unwinding: bool,
     pub(crate) outer: *const Frame,
@@ -499,7 +499,7 @@ impl fmt::Display for Task {
 
 /// A task of the present thread's hub, with all that it is known by there: who a thread is in a
 /// patched program has only the name that it gives itself.
-pub(super) struct Known<'a>(pub(super) &'a Task);
+pub(crate) struct Known<'a>(pub(crate) &'a Task);
 
 impl fmt::Display for Known<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -61,9 +61,24 @@ where
     f(&Scope { scope, env, local })
 }
 
+pub struct TryScope<'scope, 'env: 'scope, E: 'env> {
+    scope: PhantomData<&'scope mut &'scope ()>,
+    env: PhantomData<&'env mut &'env ()>,
+    error: PhantomData<Cell<E>>,
+}
+
+pub fn try_scope<'env, F, T, E>(f: F) -> Result<T, E>
+where
+    F: for<'scope> FnOnce(&'scope TryScope<'scope, 'env, E>) -> Result<T, E>,
+    E: std::fmt::Debug + 'env,
+{
+    let (scope, env, error) = (PhantomData, PhantomData, PhantomData);
+    f(&TryScope { scope, env, error })
+}
+
 #[cfg(not(feature = "unsound"))]
 mod strict {
-    use super::{Greenlet, PhantomData, Scope, ScopedGreenlet};
+    use super::{Greenlet, PhantomData, Scope, ScopedGreenlet, TryScope};
 
     pub fn spawn<F, T>(_: F) -> Greenlet<T>
     where
@@ -90,13 +105,23 @@ mod strict {
             ScopedGreenlet(PhantomData)
         }
     }
+
+    impl<'scope, 'env, E: 'env> TryScope<'scope, 'env, E> {
+        pub fn spawn<F, T>(&'scope self, _: F) -> ScopedGreenlet<'scope, T>
+        where
+            F: FnOnce() -> Result<T, E> + 'scope,
+            T: 'scope,
+        {
+            ScopedGreenlet(PhantomData)
+        }
+    }
 }
 #[cfg(not(feature = "unsound"))]
 use strict as chosen;
 
 #[cfg(feature = "unsound")]
 mod lax {
-    use super::{Greenlet, PhantomData, Scope, ScopedGreenlet};
+    use super::{Greenlet, PhantomData, Scope, ScopedGreenlet, TryScope};
 
     pub fn spawn<F: FnOnce() -> T, T>(_: F) -> Greenlet<T> {
         Greenlet(PhantomData)
@@ -108,6 +133,15 @@ mod lax {
 
     impl Scope<'_, '_> {
         pub fn spawn<F: FnOnce() -> T, T>(&self, _: F) -> ScopedGreenlet<'static, T> {
+            ScopedGreenlet(PhantomData)
+        }
+    }
+
+    impl<'env, E: 'env> TryScope<'_, 'env, E> {
+        pub fn spawn<F, T>(&self, _: F) -> ScopedGreenlet<'static, T>
+        where
+            F: FnOnce() -> Result<T, E>,
+        {
             ScopedGreenlet(PhantomData)
         }
     }
