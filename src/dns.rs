@@ -22,7 +22,7 @@ pub(crate) fn lookup(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         return Ok(addresses.into_iter().map(|ip| (ip, port).into()).collect());
     }
     let name = host.to_owned();
-    let found = threadpool::offload("a name lookup", move || sys::resolve::lookup(&name, port))?;
+    let found = threadpool::look_up(move || sys::resolve::lookup(&name, port))?;
     found.map_err(|error| io::Error::new(error.kind(), format!("lookup of '{host}': {error}")))
 }
 

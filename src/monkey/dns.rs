@@ -1,4 +1,4 @@
-//! Names: libc's resolver waits out of sight, so it runs on one of our own OS threads.
+//! Names: libc's resolver waits out of sight, so each lookup runs on an OS thread of ours.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::net::IpAddr;
@@ -12,6 +12,7 @@ use crate::{cancel, threadpool};
 
 unsafe extern "C" {
     fn __h_errno_location() -> *mut c_int;
+    fn inet_aton(text: *const c_char, address: *mut libc::in_addr) -> c_int;
 }
 
 fn h_errno() -> *mut c_int {
@@ -33,7 +34,7 @@ impl<T> Lent<T> {
 
 /// Runs `f` on one of our threads, with errno and h_errno brought back. The greenlet waits for
 /// its end whatever happens, since `f` uses what the greenlet owns. `None`: there is no thread.
-fn lend(what: &'static str, f: &dyn Fn() -> isize) -> Option<isize> {
+fn lend(f: &dyn Fn() -> isize) -> Option<isize> {
     // SAFETY: the reference is used by the job only, for the end of which this function waits: it
     // is shielded from kills and timeouts, and nothing else makes `call` return before.
     let f: &'static dyn Fn() -> isize = unsafe { std::mem::transmute(f) };
@@ -43,7 +44,7 @@ fn lend(what: &'static str, f: &dyn Fn() -> isize) -> Option<isize> {
         // SAFETY: see `h_errno`.
         (result, errno(), unsafe { *h_errno() })
     };
-    let done = cancel::foreign(|| cancel::shield(|| threadpool::offload(what, job)));
+    let done = cancel::foreign(|| cancel::shield(|| threadpool::look_up(job)));
     let (result, errno, code) = done.ok()?;
     // SAFETY: see `h_errno`.
     unsafe { *h_errno() = code };
@@ -84,12 +85,17 @@ unsafe fn copy(text: *const c_char) -> Option<CString> {
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_owned())
 }
 
-/// Numbers, and no name at all, are not asked for anywhere.
-fn is_no_name(host: Option<&CString>) -> bool {
-    host.is_none_or(|host| {
-        let host = host.to_str();
-        host.is_ok_and(|host| host.parse::<IpAddr>().is_ok())
-    })
+/// Is it no name at all, or an address in figures, which libc reads without asking anybody?
+fn is_numeric(host: Option<&CStr>) -> bool {
+    let Some(host) = host else { return true };
+    let text = host.to_str().unwrap_or_default();
+    let address = text.split('%').next().unwrap_or_default();
+    let mut four = libc::in_addr { s_addr: 0 };
+    // "127.1" and "0x7f000001" are addresses; what follows a space is looked at by getaddrinfo(3),
+    // and not by inet_aton(3).
+    // SAFETY: a C string, and a place for the address.
+    let mut is_short = || unsafe { inet_aton(host.as_ptr(), &mut four) } != 0;
+    address.parse::<IpAddr>().is_ok() || !text.contains(char::is_whitespace) && is_short()
 }
 
 fn pointer(text: Option<&CString>) -> *const c_char {
@@ -122,7 +128,7 @@ fn look_up(
         };
         (code, errno(), answer)
     };
-    cancel::foreign(|| threadpool::offload("a name lookup", job))
+    cancel::foreign(|| threadpool::look_up(job))
 }
 
 #[unsafe(no_mangle)]
@@ -141,11 +147,12 @@ pub(super) unsafe extern "C" fn getaddrinfo(
     let green = |_: &Green<'_>| {
         // SAFETY: the caller's.
         let (name, port) = unsafe { (copy(host), copy(service)) };
-        if is_no_name(name.as_ref()) {
-            return Some(native());
-        }
         // SAFETY: the caller's.
         let hints = unsafe { hints.as_ref() }.copied();
+        let by_hint = hints.is_some_and(|hints| hints.ai_flags & libc::AI_NUMERICHOST != 0);
+        if by_hint || is_numeric(name.as_deref()) {
+            return Some(native());
+        }
         match look_up(name, port, hints) {
             Ok((code, errno, mut answer)) => {
                 if code == 0 {
@@ -169,9 +176,20 @@ pub(super) unsafe extern "C" fn getaddrinfo(
     code
 }
 
-/// Functions of libc that look something up, and return a number or a pointer.
+/// # Safety
+/// Null or a C string.
+unsafe fn is_figures(name: *const c_char) -> bool {
+    // SAFETY: the caller's.
+    is_numeric((!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }))
+}
+
+/// Functions of libc that look something up, and return a number or a pointer; `at once` says when
+/// they need no lookup.
 macro_rules! lookups {
-    ($($text:literal $name:ident($($arg:ident: $type:ty),* $(,)?) -> $result:ty;)*) => {$(
+    ($(
+        $text:literal $name:ident($($arg:ident: $type:ty),* $(,)?) -> $result:ty
+        $(, at once: $numeric:expr)?;
+    )*) => {$(
         #[unsafe(no_mangle)]
         pub(super) unsafe extern "C" fn $name($($arg: $type),*) -> $result {
             type Real = unsafe extern "C" fn($($type),*) -> $result;
@@ -180,7 +198,18 @@ macro_rules! lookups {
                 Some(real) => unsafe { real($($arg),*) as isize },
                 None => 0,
             };
-            run(&hooks::$name, |_| lend("a name lookup", &native), native) as $result
+            let green = |_: &Green<'_>| {
+                $(
+                    // SAFETY: the caller's.
+                    #[allow(unused_unsafe, reason = "one of them looks at no pointer")]
+                    let at_once = unsafe { $numeric };
+                    if at_once {
+                        return Some(native());
+                    }
+                )?
+                lend(&native)
+            };
+            run(&hooks::$name, green, native) as $result
         }
     )*};
 }
@@ -194,9 +223,11 @@ lookups! {
         service: *mut c_char,
         service_size: socklen_t,
         flags: c_int,
-    ) -> c_int;
-    c"gethostbyname" gethostbyname(name: *const c_char) -> *mut hostent;
-    c"gethostbyname2" gethostbyname2(name: *const c_char, family: c_int) -> *mut hostent;
+    ) -> c_int, at once: host.is_null() || host_size == 0 || flags & libc::NI_NUMERICHOST != 0;
+    c"gethostbyname" gethostbyname(name: *const c_char) -> *mut hostent,
+        at once: is_figures(name);
+    c"gethostbyname2" gethostbyname2(name: *const c_char, family: c_int) -> *mut hostent,
+        at once: is_figures(name);
     c"gethostbyaddr" gethostbyaddr(
         address: *const c_void,
         length: socklen_t,
@@ -209,7 +240,7 @@ lookups! {
         size: size_t,
         found: *mut *mut hostent,
         code: *mut c_int,
-    ) -> c_int;
+    ) -> c_int, at once: is_figures(name);
     c"gethostbyname2_r" gethostbyname2_r(
         name: *const c_char,
         family: c_int,
@@ -218,7 +249,7 @@ lookups! {
         size: size_t,
         found: *mut *mut hostent,
         code: *mut c_int,
-    ) -> c_int;
+    ) -> c_int, at once: is_figures(name);
     c"gethostbyaddr_r" gethostbyaddr_r(
         address: *const c_void,
         length: socklen_t,

@@ -134,7 +134,11 @@ impl<T: Send + 'static> Job<T> {
     /// # Parks
     /// Never.
     pub fn cancel(self) -> bool {
-        if !self.is_from_here() {
+        self.withdraw()
+    }
+
+    pub(super) fn withdraw(&self) -> bool {
+        if self.is_finished() {
             return false;
         }
         let withdrawn = self.crew.withdraw(&*self.cell);
@@ -223,7 +227,7 @@ impl<T> Job<T> {
     }
 
     /// As [`join`](Job::join), for whoever can return an error; panics are passed on.
-    pub(super) fn receive(self, what: &'static str) -> io::Result<T> {
+    pub(super) fn receive(&self, what: &'static str) -> io::Result<T> {
         self.cell.latch.wait(what, None)?;
         self.take().map_err(|error| {
             if error.is_panic() {

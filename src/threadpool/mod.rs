@@ -2,8 +2,8 @@
 //!
 //! A read of a disk, a call into a C library, a hash over a gigabyte: whatever does not park stops
 //! all greenlets of the OS thread. Here such work is a *job*, done by a worker of a [`ThreadPool`].
-//! [`call`] and [`spawn`] use the default pool of the process, as [`fs`](crate::fs) and the lookup
-//! of names do; a pool of one's own keeps jobs that take long out of their way.
+//! [`call`] and [`spawn`] use the default pool of the process, as [`fs`](crate::fs) does; a pool of
+//! one's own keeps jobs that take long out of their way.
 //!
 //! * Threads are made on demand, as many as the pool's size, and end when they have been without
 //!   a job for a while (5 s, if nothing else is said).
@@ -46,6 +46,10 @@ use crew::{Crew, Terms};
 
 /// Threads of the default pool. gevent has 10; its jobs wait rather than work.
 const DEFAULT_SIZE: usize = 32;
+/// Names that are looked up at a time, each on a thread. One that no server answers for holds its
+/// thread, and a socket of the 1,024 descriptors that a process commonly has, for 10 s and more.
+/// Beyond that lookups wait for a thread, first come, first served.
+const LOOKUPS_MAX: usize = 512;
 /// Jobs that may wait for a thread, if nothing else is said.
 const BACKLOG_MAX: usize = 100_000;
 /// A worker without a job ends after this time, if nothing else is said. gevent's.
@@ -190,8 +194,13 @@ fn check_size(size: usize) -> io::Result<()> {
 
 static DEFAULT: ThreadPool = ThreadPool::on_terms(DEFAULT_TERMS, DEFAULT_SIZE);
 
-/// The pool of the process, of 32 threads: for [`call`], [`spawn`], [`fs`](crate::fs) and the
-/// lookup of names. It may be [resized](ThreadPool::resize).
+/// For names only, so that nothing else waits behind a name server that does not answer.
+static NAMES: ThreadPool = ThreadPool::on_terms(DEFAULT_TERMS, LOOKUPS_MAX);
+
+/// The pool of the process, of 32 threads: for [`call`], [`spawn`] and [`fs`](crate::fs). It may be
+/// [resized](ThreadPool::resize).
+///
+/// The lookup of names has threads of its own, up to 512.
 ///
 /// # Examples
 /// ```
@@ -255,6 +264,25 @@ where
         return Ok(f());
     }
     DEFAULT.call_named(what, f)
+}
+
+/// As [`offload`], for the lookup of a name, on a thread of its own. One that is given up before
+/// it has a thread never runs.
+pub(crate) fn look_up<T, F>(f: F) -> io::Result<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    struct Wanted<T: Send + 'static>(Job<T>);
+    impl<T: Send + 'static> Drop for Wanted<T> {
+        fn drop(&mut self) {
+            self.0.withdraw();
+        }
+    }
+    if !is_green() {
+        return Ok(f());
+    }
+    Wanted(NAMES.spawn(f)).0.receive("a name lookup")
 }
 
 /// Whether there is somebody here whom a call that blocks could stop.
