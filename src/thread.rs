@@ -30,9 +30,23 @@ pub use crate::greenlet::{
     ScopedGreenlet as ScopedJoinHandle, current, park, park_timeout, scope, sleep, sleep_until,
     spawn, yield_now,
 };
+use std::time::Duration;
+
 pub use std::thread::{available_parallelism, panicking};
 
 pub use crate::local::{AccessError, LocalKey};
+
+/// As [`sleep`], for so many milliseconds.
+#[deprecated(note = "replaced by `greenroom::thread::sleep`")]
+pub fn sleep_ms(ms: u32) {
+    sleep(Duration::from_millis(ms.into()));
+}
+
+/// As [`park_timeout`], for so many milliseconds.
+#[deprecated(note = "replaced by `greenroom::thread::park_timeout`")]
+pub fn park_timeout_ms(ms: u32) {
+    park_timeout(Duration::from_millis(ms.into()));
+}
 
 /// What a join gives: as [`std::thread::Result`], with an error that tells a kill from a panic.
 ///

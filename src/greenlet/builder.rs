@@ -156,6 +156,8 @@ impl Builder {
     }
 
     /// Names the greenlet, for panic messages, dumps and the message of a stack overflow.
+    ///
+    /// As in std, the spawn panics if the name contains a null byte.
     pub fn name(mut self, name: String) -> Builder {
         self.name = Some(name);
         self
@@ -177,6 +179,9 @@ impl Builder {
     /// space, maps or descriptors, naming the limit. Nothing has been spawned then, and the
     /// process is as healthy as before.
     ///
+    /// # Panics
+    /// When a name was set that contains a null byte.
+    ///
     /// # Parks
     /// Never.
     #[track_caller]
@@ -191,6 +196,7 @@ impl Builder {
     /// As [`spawn_local`].
     ///
     /// # Errors
+    /// # Panics
     /// As [`spawn`](Builder::spawn).
     ///
     /// # Parks
@@ -218,6 +224,7 @@ impl Builder {
     /// ```
     ///
     /// # Errors
+    /// # Panics
     /// As [`spawn`](Builder::spawn).
     ///
     /// # Parks
@@ -277,6 +284,9 @@ impl Builder {
     /// assert_eq!(greenlet.join().unwrap(), 42);
     /// ```
     ///
+    /// # Panics
+    /// As [`spawn`](Builder::spawn).
+    ///
     /// # Parks
     /// Never.
     #[track_caller]
@@ -289,8 +299,11 @@ impl Builder {
     }
 
     #[track_caller]
-    fn plan(self) -> Plan {
+    pub(super) fn plan(self) -> Plan {
         let name = self.name.map(String::into_boxed_str);
+        if name.as_ref().is_some_and(|name| name.contains('\0')) {
+            panic!("thread name may not contain interior null bytes: {name:?}");
+        }
         Plan {
             name,
             stack_size: self.stack_size,

@@ -33,7 +33,8 @@ enum Failure {
 }
 
 // SAFETY: by reference the payload is reached only as a type that is `Sync` (`downcast_ref`'s
-// bound, and the strings that `Display` looks for); as anything else only by value.
+// bound, and the strings that `Display` looks for), and `is` asks for no more than its type; as
+// anything else it is reached only by value.
 unsafe impl Sync for JoinError {}
 
 impl JoinError {
@@ -93,6 +94,36 @@ impl JoinError {
                 "into_panic of a greenlet that did not panic: {}",
                 JoinError(other)
             ),
+        }
+    }
+
+    /// Whether the greenlet panicked with a `T`, as `Box<dyn Any>::is` says for std's threads.
+    pub fn is<T: Any>(&self) -> bool {
+        match &self.0 {
+            Failure::Panic(payload) => payload.is::<T>(),
+            _ => false,
+        }
+    }
+
+    /// The `T` that the greenlet panicked with, as `Box<dyn Any>::downcast` gives for std's
+    /// threads.
+    ///
+    /// # Examples
+    /// ```
+    /// let error = greenroom::spawn(|| std::panic::panic_any(7_u8)).join().unwrap_err();
+    /// assert!(error.is::<u8>());
+    /// let error = error.downcast::<&str>().unwrap_err();
+    /// assert_eq!(*error.downcast::<u8>().unwrap(), 7);
+    /// ```
+    ///
+    /// # Errors
+    /// The error itself, when the greenlet panicked with something else, or did not panic.
+    pub fn downcast<T: Any>(self) -> Result<Box<T>, JoinError> {
+        match self.0 {
+            Failure::Panic(payload) => payload
+                .downcast()
+                .map_err(|payload| JoinError(Failure::Panic(payload))),
+            other => Err(JoinError(other)),
         }
     }
 

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use super::identity;
 use super::packet::{self, Promise};
-use super::{Greenlet, GreenletRef, JoinError};
+use super::{Builder, Greenlet, GreenletRef, JoinError};
 use crate::cancel;
 use crate::hub::{Exit, Hub, HubHandle, Message, Shared, Task, TaskRef};
 use crate::hub::{current_hub, new_task, with_hub};
@@ -76,6 +76,47 @@ where
     }
     // SAFETY: nothing is borrowed.
     unsafe { launch_here(plan, f, || ()) }
+}
+
+impl Builder {
+    /// As [`spawn`](Builder::spawn), for a closure that may borrow. As
+    /// [`std::thread::Builder::spawn_unchecked`]; [`scope`](crate::scope()) needs no `unsafe`.
+    ///
+    /// # Safety
+    /// The greenlet must not outlive what `f` or its result borrows: either the handle is
+    /// [joined](Greenlet::join) before any of that ends, or `F` and `T` are `'static`.
+    ///
+    /// A kill or a timeout of the caller can unwind from the `join`, with the greenlet still
+    /// running. A caller that borrows holds both off with a [`shield`](crate::shield()).
+    ///
+    /// # Examples
+    /// ```
+    /// let text = String::from("borrowed");
+    /// let measure = || text.len();
+    /// // SAFETY: the greenlet is joined before `text` is dropped, whatever happens to us.
+    /// let length = greenroom::shield(|| unsafe {
+    ///     let greenlet = greenroom::Builder::new().spawn_unchecked(measure)?;
+    ///     Ok::<_, std::io::Error>(greenlet.join().unwrap())
+    /// })?;
+    /// assert_eq!(length, 8);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// # Panics
+    /// As [`spawn`](Builder::spawn).
+    ///
+    /// # Parks
+    /// Never.
+    #[track_caller]
+    pub unsafe fn spawn_unchecked<F, T>(self, f: F) -> io::Result<Greenlet<T>>
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+    {
+        // SAFETY: the caller vouches for what `f` and `T` borrow; `leave` borrows nothing.
+        unsafe { launch_here(self.plan(), f, || ()) }
+    }
 }
 
 /// Launches `f` on this thread's hub. `leave` is called when nothing that `f` or its result

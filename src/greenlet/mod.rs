@@ -19,6 +19,7 @@ mod wait_any;
 mod watch;
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -399,6 +400,10 @@ impl GreenletRef {
         wake_task(&self.task);
     }
 }
+
+// A panic leaves nothing half done there: it counts, wakes, and tells its name.
+impl UnwindSafe for GreenletRef {}
+impl RefUnwindSafe for GreenletRef {}
 
 impl Clone for GreenletRef {
     fn clone(&self) -> GreenletRef {

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::panic::{self, AssertUnwindSafe, Location};
+use std::panic::{self, AssertUnwindSafe, Location, RefUnwindSafe};
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
@@ -322,6 +322,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         Ok(ScopedGreenlet::new(greenlet, &self.children))
     }
 }
+
+// As std's: what it counts is changed by single steps.
+impl RefUnwindSafe for Scope<'_, '_> {}
 
 impl fmt::Debug for Scope<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

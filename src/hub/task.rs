@@ -25,6 +25,7 @@ use std::cell::RefCell;
 use std::cell::{Cell, UnsafeCell};
 use std::collections::VecDeque;
 use std::fmt;
+use std::num::NonZero;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -42,20 +43,29 @@ use crate::sys::lock::lock;
 use crate::timer;
 
 /// Identifies a greenlet for the life of the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct GreenletId(u64);
+///
+/// An `Option` of it takes no more memory than the id itself, as with [`std::thread::ThreadId`].
+// One more than the number, which is 0 for the root of the first hub.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GreenletId(NonZero<u64>);
 
 impl GreenletId {
     pub(crate) fn new(number: u64) -> GreenletId {
-        GreenletId(number)
+        GreenletId(NonZero::<u64>::MIN.saturating_add(number))
     }
 
     pub(crate) fn is_of_same_hub(self, other: GreenletId) -> bool {
-        self.0 >> ID_BITS == other.0 >> ID_BITS
+        self.number() >> ID_BITS == other.number() >> ID_BITS
     }
 
     pub(super) fn number(self) -> u64 {
-        self.0
+        self.0.get() - 1
+    }
+}
+
+impl fmt::Debug for GreenletId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GreenletId({self})")
     }
 }
 
@@ -63,7 +73,8 @@ impl GreenletId {
 /// 7th that was spawned there from another thread.
 impl fmt::Display for GreenletId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (hub, count) = (self.0 >> ID_BITS, self.0 & ((1 << ID_BITS) - 1));
+        let number = self.number();
+        let (hub, count) = (number >> ID_BITS, number & ((1 << ID_BITS) - 1));
         if hub > 0 {
             write!(f, "{hub}.")?;
         }
@@ -112,7 +123,7 @@ impl fmt::Display for Why {
             Why::Unpark => write!(f, "an unpark"),
             Why::Readable(fd) => write!(f, "descriptor {fd} to be readable"),
             Why::Writable(fd) => write!(f, "descriptor {fd} to be writable"),
-            Why::Join(id) => write!(f, "greenlet #{} to finish", GreenletId(*id)),
+            Why::Join(id) => write!(f, "greenlet #{} to finish", GreenletId::new(*id)),
             Why::Wait(count) => write!(f, "the first of {count} objects"),
             Why::Scope(count) => write!(f, "the {count} greenlets of its scope"),
             Why::Others => write!(f, "all other greenlets to finish"),
@@ -395,7 +406,7 @@ impl Task {
     }
 
     pub(crate) fn greenlet_id(&self) -> GreenletId {
-        GreenletId(self.id)
+        GreenletId::new(self.id)
     }
 
     /// A number of its own among the living of its hub, once it is one of them.

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::{Source, read_by_reference, write_by_reference};
 use crate::poller::Interest;
 use crate::sys;
+use crate::sys::fd_traits::fd_traits;
 
 /// A pipe: what is written to the second can be read from the first. As [`std::io::pipe`].
 ///
@@ -31,23 +32,33 @@ use crate::sys;
 pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
     let (reader, writer) = sys::fd::pipe()?;
     Ok((
-        PipeReader(Source::new(reader)),
-        PipeWriter(Source::new(writer)),
+        PipeReader::of(Source::new(reader)),
+        PipeWriter::of(Source::new(writer)),
     ))
 }
 
 /// The end of a [`pipe`] to read from. Dropping it closes it, unless a clone is left.
 ///
+/// Converting from a descriptor panics when it can't be made nonblocking, which no open pipe
+/// refuses; turned back into one, it gets back the mode that it had.
+///
 /// # Parks
 /// A read parks until there is data or the last writer is gone. A kill or a timeout unwinds.
-pub struct PipeReader(Source);
+pub struct PipeReader {
+    source: Source,
+}
 
 /// The end of a [`pipe`] to write to. Dropping it closes it, unless a clone is left: whoever reads
 /// then comes to the end.
 ///
+/// Converting from a descriptor panics when it can't be made nonblocking, which no open pipe
+/// refuses; turned back into one, it gets back the mode that it had.
+///
 /// # Parks
 /// A write parks while the pipe is full. A kill or a timeout unwinds.
-pub struct PipeWriter(Source);
+pub struct PipeWriter {
+    source: Source,
+}
 
 impl PipeReader {
     /// A second handle of the same end.
@@ -55,7 +66,7 @@ impl PipeReader {
     /// # Errors
     /// EMFILE, ENFILE.
     pub fn try_clone(&self) -> io::Result<PipeReader> {
-        self.0.try_clone().map(PipeReader)
+        self.source.try_clone().map(PipeReader::of)
     }
 }
 
@@ -65,17 +76,18 @@ impl PipeWriter {
     /// # Errors
     /// EMFILE, ENFILE.
     pub fn try_clone(&self) -> io::Result<PipeWriter> {
-        self.0.try_clone().map(PipeWriter)
+        self.source.try_clone().map(PipeWriter::of)
     }
 }
 
 impl Read for &PipeReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.retry(Interest::Read, |fd| sys::fd::read(fd, buffer))
+        self.source
+            .retry(Interest::Read, |fd| sys::fd::read(fd, buffer))
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.0
+        self.source
             .retry(Interest::Read, |fd| sys::fd::readv(fd, buffers))
     }
 }
@@ -84,12 +96,12 @@ read_by_reference!(PipeReader);
 
 impl Write for &PipeWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0
+        self.source
             .retry(Interest::Write, |fd| sys::fd::write(fd, bytes))
     }
 
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0
+        self.source
             .retry(Interest::Write, |fd| sys::fd::writev(fd, buffers))
     }
 
@@ -100,47 +112,24 @@ impl Write for &PipeWriter {
 
 write_by_reference!(PipeWriter);
 
-/// The conversions that std's ends have too. Into an `OwnedFd` the end becomes blocking again;
-/// out of one it keeps the mode that it had, as its user's mode.
 macro_rules! end_of_pipe {
     ($end:ident) => {
         impl $end {
             pub(crate) fn of(source: Source) -> $end {
-                $end(source)
+                $end { source }
+            }
+
+            fn adopt(fd: OwnedFd) -> $end {
+                let source = Source::adopt(fd);
+                $end::of(source.expect("the descriptor of a pipe can be made nonblocking"))
+            }
+
+            fn release(self) -> OwnedFd {
+                self.source.into_owned_fd()
             }
         }
 
-        impl AsFd for $end {
-            fn as_fd(&self) -> BorrowedFd<'_> {
-                self.0.as_fd()
-            }
-        }
-
-        impl AsRawFd for $end {
-            fn as_raw_fd(&self) -> RawFd {
-                self.as_fd().as_raw_fd()
-            }
-        }
-
-        impl From<$end> for OwnedFd {
-            fn from(end: $end) -> OwnedFd {
-                end.0.into_owned_fd()
-            }
-        }
-
-        impl IntoRawFd for $end {
-            fn into_raw_fd(self) -> RawFd {
-                OwnedFd::from(self).into_raw_fd()
-            }
-        }
-
-        impl TryFrom<OwnedFd> for $end {
-            type Error = io::Error;
-
-            fn try_from(fd: OwnedFd) -> io::Result<$end> {
-                Source::adopt(fd).map($end)
-            }
-        }
+        fd_traits!($end, io::$end);
 
         impl fmt::Debug for $end {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,6 +8,7 @@ mod tree;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
@@ -49,6 +50,15 @@ macro_rules! green_local {
 /// Names a value of which each greenlet has its own; made by [`green_local!`].
 pub struct LocalKey<T: 'static> {
     init: fn() -> T,
+    /// Invariant, as std's: a value is found again only under the type that it was made as.
+    ///
+    /// ```compile_fail,E0308
+    /// type Short = greenroom::LocalKey<fn(&'static str)>;
+    /// fn shorter(key: &'static greenroom::LocalKey<fn(&str)>) -> &'static Short {
+    ///     key
+    /// }
+    /// ```
+    _invariant: PhantomData<fn(T) -> T>,
 }
 
 thread_local! {
@@ -116,7 +126,10 @@ impl From<Gone> for AccessError {
 impl<T: 'static> LocalKey<T> {
     #[doc(hidden)]
     pub const fn new(init: fn() -> T) -> LocalKey<T> {
-        LocalKey { init }
+        LocalKey {
+            init,
+            _invariant: PhantomData,
+        }
     }
 
     /// Calls `f` with this greenlet's value, making it if this is the first use.

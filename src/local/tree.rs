@@ -11,6 +11,7 @@
 //! nothing. Its length is at most the number of keys.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::rc::Rc;
 
 use super::{AccessError, ONE_TYPE, insert, on_storage};
@@ -69,12 +70,17 @@ macro_rules! tree_local {
 /// Names a value that a tree of greenlets shares; made by [`tree_local!`].
 pub struct TreeKey<T: 'static> {
     init: fn() -> T,
+    /// Invariant: a value is found again only under the type that it was made as.
+    _invariant: PhantomData<fn(T) -> T>,
 }
 
 impl<T: Send + 'static> TreeKey<T> {
     #[doc(hidden)]
     pub const fn new(init: fn() -> T) -> TreeKey<T> {
-        TreeKey { init }
+        TreeKey {
+            init,
+            _invariant: PhantomData,
+        }
     }
 
     /// Calls `f` with this tree's value, making it if this is the first use. It is dropped when

@@ -12,6 +12,7 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::ptr::NonNull;
 use std::sync::{LockResult, TryLockError, TryLockResult};
 use std::time::Duration;
 
@@ -66,9 +67,11 @@ impl<T: ?Sized> RefUnwindSafe for RwLock<T> {}
 /// ```
 #[must_use = "if unused the lock is released at once"]
 pub struct RwLockReadGuard<'a, T: ?Sized + 'a> {
-    lock: &'a RwLock<T>,
-    /// Stays on its OS thread, as std's does.
-    _not_send: PhantomData<*const ()>,
+    raw: &'a RawRwLock,
+    /// A pointer, because a reference would promise that the value stays unchanged until the end
+    /// of `drop`, which unlocks. It makes the guard covariant in `T`, and keeps it on its OS
+    /// thread, as std's is.
+    value: NonNull<T>,
 }
 
 // SAFETY: a shared guard gives out shared references to the value, which is `Sync`.
@@ -260,10 +263,16 @@ impl<T: ?Sized> RwLock<T> {
     /// For whoever has just locked `raw` to read.
     #[inline]
     fn read_guard(&self) -> LockResult<RwLockReadGuard<'_, T>> {
-        self.poison.label(RwLockReadGuard {
-            lock: self,
-            _not_send: PhantomData,
-        })
+        self.poison.label(self.guard_of_reader())
+    }
+
+    #[inline]
+    fn guard_of_reader(&self) -> RwLockReadGuard<'_, T> {
+        RwLockReadGuard {
+            raw: &self.raw,
+            // SAFETY: the address of a field is not null.
+            value: unsafe { NonNull::new_unchecked(self.value.get()) },
+        }
     }
 
     /// For whoever has just locked `raw` to write.
@@ -325,10 +334,7 @@ impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
         let guard = ManuallyDrop::new(guard);
         guard.lock.poison.end(&guard.begun);
         guard.lock.raw.downgrade();
-        RwLockReadGuard {
-            lock: guard.lock,
-            _not_send: PhantomData,
-        }
+        guard.lock.guard_of_reader()
     }
 }
 
@@ -338,7 +344,8 @@ impl<T: ?Sized> Deref for RwLockReadGuard<'_, T> {
     #[inline]
     fn deref(&self) -> &T {
         // SAFETY: facts 1 and 2: there is no writer, and readers give out shared references only.
-        unsafe { &*self.lock.value.get() }
+        // The value lives as long as its lock, which the guard borrows.
+        unsafe { self.value.as_ref() }
     }
 }
 
@@ -364,7 +371,7 @@ impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
 impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.raw.unlock(Access::Read);
+        self.raw.unlock(Access::Read);
     }
 }
 
