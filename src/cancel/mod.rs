@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use crate::hub::task::Frame;
 use crate::hub::waker::wake_task;
-use crate::hub::{Hub, Task, TaskPtr, TaskRef, Why, current_hub, with_hub};
+use crate::hub::{Hub, State, Task, TaskPtr, TaskRef, Why, current_hub, with_hub};
 use crate::sys::{clock, errno, panics};
 use frames::Entered;
 pub(crate) use recall::{Recall, recallable};
@@ -446,6 +446,32 @@ fn park_natively(deadline: Option<u64>) {
             let left = deadline.saturating_sub(clock::now_ns());
             thread::park_timeout(Duration::from_nanos(left));
         }
+    }
+}
+
+/// Counts an operation that never waits, and after many of them in a row lets the others run
+/// first, as sockets do: a loop that asks again and again would starve them, and withstand every
+/// kill. Not where a switch is out of the question: in a destructor that unwinds, in the panic
+/// hook, in what the hub itself calls.
+#[inline]
+pub(crate) fn let_others_run() {
+    with_hub(|hub| {
+        let Some(hub) = hub else { return };
+        if hub.is_budget_spent() {
+            let_others_run_now(hub);
+        }
+        hub.count_operation();
+    });
+}
+
+#[cold]
+fn let_others_run_now(hub: &Hub) {
+    let Some(task) = hub.running() else { return };
+    let switches = !thread::panicking() && !panics::hook_runs() && hub.is_at_ease();
+    if switches && task.get().local().state.get() == State::Running {
+        hub.yield_now();
+        // What can't be delivered by unwinding waits for an operation that can fail.
+        let _ = check(hub, task);
     }
 }
 

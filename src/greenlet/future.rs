@@ -76,13 +76,13 @@ impl<T> Future for JoinFuture<T> {
         let greenlet = this.greenlet.as_ref();
         let ended = greenlet
             .expect("it is not polled after it was ready")
-            .is_finished();
+            .has_ended();
         if !ended {
             // First the waker, then another look: whoever ends comes after one of the two.
             drop(this.waker.replace(Some(context.waker().clone())));
             let noted = this.note();
             let greenlet = this.greenlet.as_ref();
-            if noted && !greenlet.is_some_and(Greenlet::is_finished) {
+            if noted && !greenlet.is_some_and(Greenlet::has_ended) {
                 return Poll::Pending;
             }
         }

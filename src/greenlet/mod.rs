@@ -130,7 +130,18 @@ impl<T> Greenlet<T> {
     }
 
     /// Whether the greenlet has finished: a [`join`](Greenlet::join) would not park.
+    ///
+    /// # Parks
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     pub fn is_finished(&self) -> bool {
+        let ended = self.has_ended();
+        if !ended {
+            cancel::let_others_run();
+        }
+        ended
+    }
+
+    fn has_ended(&self) -> bool {
         self.thread.task.is_ended()
     }
 
@@ -219,7 +230,7 @@ impl<T> fmt::Debug for Greenlet<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Greenlet")
             .field("thread", &self.thread)
-            .field("is_finished", &self.is_finished())
+            .field("is_finished", &self.has_ended())
             .finish_non_exhaustive()
     }
 }
@@ -253,6 +264,7 @@ fn wait_here(task: &Task, me: TaskPtr, deadline: Option<u64>) -> bool {
 fn wait_until_ended(task: &Task, deadline: Option<u64>) -> bool {
     while !task.is_ended() {
         if deadline.is_some_and(|deadline| deadline <= cancel::now()) {
+            cancel::let_others_run();
             return false;
         }
         cancel::park_on(Why::Join(task.id), deadline);

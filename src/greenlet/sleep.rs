@@ -160,7 +160,7 @@ fn park_to(deadline: Option<u64>) {
     };
     while !task.token.swap(false, Ordering::AcqRel) {
         if deadline.is_some_and(|deadline| deadline <= cancel::now()) {
-            return;
+            return cancel::let_others_run();
         }
         if cancel::park(Why::Unpark, deadline).is_err() {
             return;

@@ -394,6 +394,8 @@ impl<'a, W: Waitable + ?Sized> IWait<'a, W> {
                 .is_some_and(|deadline| deadline <= cancel::now())
             {
                 self.left = 0;
+                // A wait of no time that is begun again and again does not park.
+                cancel::let_others_run();
                 return None;
             }
             let first = self.deadline.into_iter().chain(alarm).min();

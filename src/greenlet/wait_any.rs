@@ -101,8 +101,15 @@ impl Deadline {
     }
 
     /// Whether it has come.
+    ///
+    /// # Parks
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     pub fn has_passed(&self) -> bool {
-        self.at <= cancel::fresh_now()
+        let passed = self.at <= cancel::fresh_now();
+        if !passed {
+            cancel::let_others_run();
+        }
+        passed
     }
 }
 

@@ -260,7 +260,6 @@ pub(crate) struct Cells(RefCell<Vec<NonNull<Task>>>);
 
 impl Cells {
     /// Is nobody in the middle of a change?
-    #[cfg(feature = "monkey")]
     pub(super) fn are_at_ease(&self) -> bool {
         self.0.try_borrow_mut().is_ok()
     }

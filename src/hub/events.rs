@@ -84,7 +84,6 @@ pub(super) struct Events {
 
 impl Events {
     /// Is nobody in the middle of a change?
-    #[cfg(feature = "monkey")]
     pub(super) fn are_at_ease(&self) -> bool {
         self.listeners.try_borrow_mut().is_ok()
     }

@@ -237,7 +237,6 @@ impl Hub {
 
     /// Whether nothing of the hub is in the middle of a change: then code that it has called,
     /// directly or by way of a logger or an allocator, may switch.
-    #[cfg(feature = "monkey")]
     pub(crate) fn is_at_ease(&self) -> bool {
         self.run_queue.try_borrow_mut().is_ok()
             && self.poller.try_borrow_mut().is_ok()

@@ -351,10 +351,13 @@ impl<'a> Turn<'a> {
                     _ => return done,
                 }
                 if self.source.is_nonblocking() {
+                    // A loop that asks again and again is to let others run as well.
+                    self.hub.count_operation();
                     return done;
                 }
                 self.exhausted()?;
             } else if self.source.is_nonblocking() {
+                self.hub.count_operation();
                 return self.source.operate_once(op);
             }
             if !self.queued {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::exit::Exit;
 use super::{ChildStderr, ChildStdin, ChildStdout};
+use crate::cancel;
 use crate::greenlet::sealed::{Subscribe, Subscription};
 use crate::greenlet::{Builder, Ready, Waitable, scope, watch};
 
@@ -139,8 +140,9 @@ impl Child {
     /// ECHILD, as [`wait`](Child::wait).
     ///
     /// # Parks
-    /// Never.
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        cancel::let_others_run();
         let status = self.inner.try_wait()?;
         status.inspect(|_| self.exit.note_reaped());
         Ok(status)

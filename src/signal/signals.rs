@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Signal;
 use super::registration::Registration;
+use crate::cancel;
 use crate::greenlet::sealed::{Subscribe, Subscription};
 use crate::greenlet::{Ready, Waitable, watch};
 
@@ -76,8 +77,9 @@ impl Signals {
     /// Takes one that has come already.
     ///
     /// # Parks
-    /// Never.
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     pub fn try_wait(&self) -> Option<Signal> {
+        cancel::let_others_run();
         self.registration.take()
     }
 

@@ -79,8 +79,20 @@ impl<T> AsyncResult<T> {
     }
 
     /// Whether there is a value.
+    ///
+    /// # Parks
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     pub fn is_set(&self) -> bool {
-        self.lock().value.is_some()
+        self.look().is_some()
+    }
+
+    /// The value, if there is one; a loop that asks for it is to let others run.
+    fn look(&self) -> Option<Arc<T>> {
+        let value = self.lock().value.clone();
+        if value.is_none() {
+            cancel::let_others_run();
+        }
+        value
     }
 
     /// Waits for the value, and shares it.
@@ -175,10 +187,9 @@ impl<T: Clone> AsyncResult<T> {
     /// When the clone does.
     ///
     /// # Parks
-    /// Never.
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     pub fn try_get(&self) -> Option<T> {
-        let value = self.lock().value.clone();
-        value.map(|value| T::clone(&value))
+        self.look().map(|value| T::clone(&value))
     }
 }
 
@@ -192,11 +203,11 @@ impl<T, E> AsyncResult<Result<T, E>> {
     /// result.set(Err("no"));
     /// assert!(result.is_set() && !result.is_ok());
     /// ```
+    ///
+    /// # Parks
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     pub fn is_ok(&self) -> bool {
-        self.lock()
-            .value
-            .as_ref()
-            .is_some_and(|value| value.is_ok())
+        self.look().is_some_and(|value| value.is_ok())
     }
 }
 

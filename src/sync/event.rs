@@ -55,7 +55,18 @@ impl Event {
     }
 
     /// Whether the event is set.
+    ///
+    /// # Parks
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     pub fn is_set(&self) -> bool {
+        let set = self.flag_is_set();
+        if !set {
+            cancel::let_others_run();
+        }
+        set
+    }
+
+    fn flag_is_set(&self) -> bool {
         self.flag.load(Ordering::Acquire)
     }
 
@@ -139,7 +150,7 @@ impl Event {
 
     fn wait_until(&self, deadline: Option<u64>) -> bool {
         let mut waiters = self.lock();
-        if self.is_set() {
+        if self.flag_is_set() {
             let behind_others = waiters.woken() > 0;
             drop(waiters);
             if behind_others {
@@ -167,7 +178,7 @@ impl Home for Event {
 impl Subscribe for Event {
     fn subscribe<'a>(&'a self, ready: Ready) -> Option<Box<dyn Subscription + 'a>> {
         let mut waiters = self.lock();
-        if self.is_set() {
+        if self.flag_is_set() {
             drop(waiters);
             ready.call();
             return None;
@@ -182,7 +193,7 @@ impl Waitable for Event {}
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Event")
-            .field("is_set", &self.is_set())
+            .field("is_set", &self.flag_is_set())
             .field("waiters", &self.lock().len())
             .finish()
     }

@@ -100,6 +100,9 @@ impl<T, F> LazyLock<T, F> {
     /// LazyLock::force(&lazy);
     /// assert_eq!(LazyLock::get(&lazy), Some(&92));
     /// ```
+    ///
+    /// # Parks
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     pub fn get(this: &LazyLock<T, F>) -> Option<&T> {
         this.cell.get()
     }

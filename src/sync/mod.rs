@@ -36,6 +36,20 @@
 //! would with gevent's locks: by a destructor that puts things right, or by a
 //! [`shield`](crate::shield()).
 //!
+//! # Polling
+//! A loop that asks again and again (`try_recv`, `try_lock`, `is_set`, `is_finished`, a wait with a
+//! limit of zero) never parks, and neither does one that only sends into a channel without a
+//! bound. So that such a loop does not keep the other greenlets of its OS thread from running,
+//! these operations count: after 128 in a row without a park, the next one first lets the others
+//! run, as [`yield_now`](crate::yield_now) does. A kill or a timeout is delivered there, with
+//! nothing sent and nothing taken. Since std's threads can be preempted at any time, code that was
+//! written for them does not mind.
+//!
+//! What counts says so under *Parks*. Lengths and other figures, and [`Mutex::lock`] of a lock that
+//! is free, do not count. Where a switch is out of the question nothing is switched: on an OS
+//! thread without a hub, in a destructor during an unwind, in the panic hook, in what a
+//! [hub calls](crate::hub::subscribe).
+//!
 //! # Deadlocks
 //! When nothing is left that could wake anyone, the root panics with a list of who waits for
 //! what. Another OS thread could always share what one waits for; so this happens only in a

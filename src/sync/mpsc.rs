@@ -81,10 +81,10 @@ impl<T> Sender<T> {
     /// When the receiver is gone: the item comes back.
     ///
     /// # Parks
-    /// Never.
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     pub fn send(&self, item: T) -> Result<(), SendError<T>> {
-        let sent = self.0.try_put(item);
-        sent.map_err(|error| SendError(error.into_inner()))
+        let sent = self.0.queue().put_in(item, Patience::None);
+        sent.map_err(|(_, item)| SendError(item))
     }
 }
 
@@ -144,7 +144,7 @@ impl<T> SyncSender<T> {
     /// When there is not, or the receiver is gone: the item comes back.
     ///
     /// # Parks
-    /// Never.
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     pub fn try_send(&self, item: T) -> Result<(), TrySendError<T>> {
         let sent = self.put(item, Patience::None);
         sent.map_err(|(refusal, item)| match refusal {
@@ -222,7 +222,7 @@ impl<T> Receiver<T> {
     /// When there is none; whether all senders are gone is told by the error.
     ///
     /// # Parks
-    /// Never.
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         self.get(Patience::None).map_err(|refusal| match refusal {
             Refusal::NotNow => TryRecvError::Empty,
@@ -267,6 +267,9 @@ impl<T> Receiver<T> {
     }
 
     /// Takes one item after the other, until there is none.
+    ///
+    /// # Parks
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     pub fn try_iter(&self) -> TryIter<'_, T> {
         TryIter(self)
     }

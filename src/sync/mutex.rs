@@ -152,9 +152,15 @@ impl<T: ?Sized> Mutex<T> {
     /// `WouldBlock` when somebody has it; `Poisoned`, with the guard, when it is poisoned.
     ///
     /// # Parks
-    /// Never.
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     #[inline]
     pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
+        cancel::let_others_run();
+        self.try_lock_at_once()
+    }
+
+    #[inline]
+    fn try_lock_at_once(&self) -> TryLockResult<MutexGuard<'_, T>> {
         if self.raw.try_lock() {
             Ok(self.guard()?)
         } else {
@@ -301,7 +307,7 @@ impl<T> From<T> for Mutex<T> {
 impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("Mutex");
-        match self.try_lock() {
+        match self.try_lock_at_once() {
             Ok(guard) => f.field("data", &&*guard),
             Err(TryLockError::Poisoned(error)) => f.field("data", &&**error.get_ref()),
             Err(TryLockError::WouldBlock) => f.field("data", &format_args!("<locked>")),

@@ -103,7 +103,7 @@ impl Once {
     /// While another runs it, and as `f` does. A kill or a timeout unwinds.
     #[inline]
     pub fn call_once<F: FnOnce()>(&self, f: F) {
-        if !self.is_completed() {
+        if !self.is_done() {
             let mut f = Some(f);
             self.call(false, &mut |_| f.take().expect("it is called once")());
         }
@@ -128,7 +128,7 @@ impl Once {
     /// As [`call_once`](Once::call_once).
     #[inline]
     pub fn call_once_force<F: FnOnce(&OnceState)>(&self, f: F) {
-        if !self.is_completed() {
+        if !self.is_done() {
             let mut f = Some(f);
             self.call(true, &mut |state| {
                 f.take().expect("it is called once")(state)
@@ -137,8 +137,20 @@ impl Once {
     }
 
     /// Whether it has been done.
+    ///
+    /// # Parks
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     #[inline]
     pub fn is_completed(&self) -> bool {
+        let completed = self.is_done();
+        if !completed {
+            cancel::let_others_run();
+        }
+        completed
+    }
+
+    #[inline]
+    fn is_done(&self) -> bool {
         self.state.load(Ordering::Acquire) == DONE
     }
 
@@ -231,7 +243,7 @@ impl Once {
     }
 
     fn wait_for(&self, force: bool) {
-        while !self.is_completed() {
+        while !self.is_done() {
             let waiters = self.lock();
             match self.state.load(Ordering::Relaxed) {
                 DONE => return,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::OnceLock as Slot;
 
 use super::once::Once;
+use crate::cancel;
 
 /// A value that is written once, by whoever needs it first.
 ///
@@ -39,9 +40,16 @@ impl<T> OnceLock<T> {
     }
 
     /// The value, if there is one.
+    ///
+    /// # Parks
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     #[inline]
     pub fn get(&self) -> Option<&T> {
-        self.slot.get()
+        let value = self.slot.get();
+        if value.is_none() {
+            cancel::let_others_run();
+        }
+        value
     }
 
     /// The value, if there is one.
@@ -68,10 +76,10 @@ impl<T> OnceLock<T> {
     /// # Parks
     /// Until there is a value. A kill or a timeout unwinds.
     pub fn wait(&self) -> &T {
-        if self.get().is_none() {
+        if self.slot.get().is_none() {
             self.once.wait_force();
         }
-        self.get().expect("it is done")
+        self.slot.get().expect("it is done")
     }
 
     /// Writes the value, if there is none.
@@ -110,7 +118,7 @@ impl<T> OnceLock<T> {
     /// While another makes the value, and as `f` does. A kill or a timeout unwinds.
     #[inline]
     pub fn get_or_init<F: FnOnce() -> T>(&self, f: F) -> &T {
-        match self.get() {
+        match self.slot.get() {
             Some(value) => value,
             None => self.init(f),
         }
@@ -122,7 +130,7 @@ impl<T> OnceLock<T> {
             let written = self.slot.set(f());
             debug_assert!(written.is_ok(), "it is written inside of `once` only");
         });
-        self.get().expect("it is done")
+        self.slot.get().expect("it is done")
     }
 
     /// The value, if there is one, without the cell.
@@ -157,7 +165,7 @@ impl<T> Default for OnceLock<T> {
 impl<T: fmt::Debug> fmt::Debug for OnceLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_tuple("OnceLock");
-        match self.get() {
+        match self.slot.get() {
             Some(value) => f.field(value),
             None => f.field(&format_args!("<uninit>")),
         };
@@ -167,7 +175,8 @@ impl<T: fmt::Debug> fmt::Debug for OnceLock<T> {
 
 impl<T: Clone> Clone for OnceLock<T> {
     fn clone(&self) -> OnceLock<T> {
-        self.get()
+        self.slot
+            .get()
             .cloned()
             .map_or_else(OnceLock::new, OnceLock::from)
     }
@@ -184,7 +193,7 @@ impl<T> From<T> for OnceLock<T> {
 
 impl<T: PartialEq> PartialEq for OnceLock<T> {
     fn eq(&self, other: &OnceLock<T>) -> bool {
-        self.get() == other.get()
+        self.slot.get() == other.slot.get()
     }
 }
 

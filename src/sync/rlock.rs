@@ -150,8 +150,13 @@ impl<T: ?Sized> RLock<T> {
     /// ```
     ///
     /// # Parks
-    /// Never.
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     pub fn try_lock(&self) -> Option<RLockGuard<'_, T>> {
+        cancel::let_others_run();
+        self.try_lock_at_once()
+    }
+
+    fn try_lock_at_once(&self) -> Option<RLockGuard<'_, T>> {
         self.lock_with(|| self.raw.try_lock())
     }
 
@@ -253,7 +258,7 @@ impl<T> From<T> for RLock<T> {
 impl<T: ?Sized + fmt::Debug> fmt::Debug for RLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("RLock");
-        match self.try_lock() {
+        match self.try_lock_at_once() {
             Some(guard) => f.field("data", &&*guard),
             None => f.field("data", &format_args!("<locked>")),
         };

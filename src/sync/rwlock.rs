@@ -184,9 +184,15 @@ impl<T: ?Sized> RwLock<T> {
     /// poisoned.
     ///
     /// # Parks
-    /// Never.
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     #[inline]
     pub fn try_read(&self) -> TryLockResult<RwLockReadGuard<'_, T>> {
+        cancel::let_others_run();
+        self.try_read_at_once()
+    }
+
+    #[inline]
+    fn try_read_at_once(&self) -> TryLockResult<RwLockReadGuard<'_, T>> {
         if self.raw.try_lock(Access::Read) {
             Ok(self.read_guard()?)
         } else {
@@ -203,9 +209,10 @@ impl<T: ?Sized> RwLock<T> {
     /// As [`try_read`](RwLock::try_read).
     ///
     /// # Parks
-    /// Never.
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     #[inline]
     pub fn try_write(&self) -> TryLockResult<RwLockWriteGuard<'_, T>> {
+        cancel::let_others_run();
         if self.raw.try_lock(Access::Write) {
             Ok(self.write_guard()?)
         } else {
@@ -422,7 +429,7 @@ impl<T> From<T> for RwLock<T> {
 impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("RwLock");
-        match self.try_read() {
+        match self.try_read_at_once() {
             Ok(guard) => f.field("data", &&*guard),
             Err(TryLockError::Poisoned(error)) => f.field("data", &&**error.get_ref()),
             Err(TryLockError::WouldBlock) => f.field("data", &format_args!("<locked>")),

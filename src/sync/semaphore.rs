@@ -98,9 +98,10 @@ impl Semaphore {
     /// ```
     ///
     /// # Parks
-    /// Never.
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     #[inline]
     pub fn try_acquire(&self) -> Option<Permit<'_>> {
+        cancel::let_others_run();
         self.0.try_take().then(|| Permit(&self.0))
     }
 
@@ -234,7 +235,7 @@ impl BoundedSemaphore {
     /// As [`Semaphore::try_acquire`].
     ///
     /// # Parks
-    /// Never.
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     #[inline]
     pub fn try_acquire(&self) -> Option<Permit<'_>> {
         self.0.try_acquire()

@@ -52,12 +52,13 @@ pub(crate) fn wait<H: Home>(
         // First the clock, then the list.
         let late = deadline.is_some_and(|deadline| deadline <= cancel::now());
         if let Some(left) = place.leave_if_granted_or(late) {
-            return if left.granted {
-                Ok(left.payload)
-            } else {
-                home.gone_early();
-                Err(left.payload)
-            };
+            if left.granted {
+                return Ok(left.payload);
+            }
+            home.gone_early();
+            // A wait of no time that is begun again and again does not park.
+            cancel::let_others_run();
+            return Err(left.payload);
         }
         if !take_over(home, woken) {
             steps::park_on(Why::Shared(what), deadline);

@@ -222,7 +222,18 @@ impl<T> Job<T> {
     }
 
     /// Whether the job has ended: a [`join`](Job::join) would not park.
+    ///
+    /// # Parks
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     pub fn is_finished(&self) -> bool {
+        let ended = self.has_ended();
+        if !ended {
+            cancel::let_others_run();
+        }
+        ended
+    }
+
+    fn has_ended(&self) -> bool {
         !self.is_from_here() || self.cell.latch.is_open()
     }
 
@@ -265,7 +276,7 @@ impl<T> Waitable for Job<T> {}
 impl<T> fmt::Debug for Job<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Job")
-            .field("is_finished", &self.is_finished())
+            .field("is_finished", &self.has_ended())
             .finish_non_exhaustive()
     }
 }

@@ -24,7 +24,7 @@ use super::error::{
 };
 use super::iter::{QueueIter, QueueTryIter};
 use super::order::Order;
-use super::store::{Patience, Refusal, Store, UNBOUNDED, let_others_run};
+use super::store::{Patience, Refusal, Store, UNBOUNDED};
 use super::watch::Room;
 use crate::cancel;
 use crate::greenlet::{Ready, Subscribe, Subscription, Waitable};
@@ -164,7 +164,7 @@ impl<T> Channel<T> {
     /// When nobody waits, or the channel is closed: the item comes back.
     ///
     /// # Parks
-    /// Never.
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     pub fn try_put(&self, item: T) -> Result<(), TryPutError<T>> {
         self.put_in(item, Patience::None).map_err(TryPutError::new)
     }
@@ -205,7 +205,7 @@ impl<T> Channel<T> {
     /// is told by the error.
     ///
     /// # Parks
-    /// Never.
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     pub fn try_get(&self) -> Result<T, TryGetError> {
         self.get_out(Patience::None).map_err(TryGetError::new)
     }
@@ -404,13 +404,12 @@ impl<T> Access for Channel<T> {
     type Item = T;
 
     fn put_in(&self, item: T, patience: Patience) -> Result<(), (Refusal, T)> {
+        cancel::let_others_run();
         self.offer(item, patience)
     }
 
     fn get_out(&self, patience: Patience) -> Result<T, Refusal> {
-        if patience != Patience::None {
-            let_others_run();
-        }
+        cancel::let_others_run();
         let offer = self.store.get(patience)?;
         offer.putter.into_iter().for_each(Notice::tell);
         Ok(offer.item)

@@ -68,7 +68,7 @@ impl<Q: AnyQueue> Putter<Q> {
     /// When there is not, the queue is closed, or all getters are gone: the item comes back.
     ///
     /// # Parks
-    /// Never.
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     pub fn try_put(&self, item: Q::Item) -> Result<(), TryPutError<Q::Item>> {
         let put = self.0.queue.put_in(item, Patience::None);
         put.map_err(TryPutError::new)

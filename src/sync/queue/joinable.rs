@@ -10,7 +10,7 @@ use super::error::{
 };
 use super::iter::{QueueIter, QueueTryIter};
 use super::order::{Fifo, Order};
-use super::store::{Patience, Refusal, Store, UNBOUNDED, let_others_run};
+use super::store::{Patience, Refusal, Store, UNBOUNDED};
 use super::surface::queue_surface;
 use super::watch::Room;
 use crate::cancel;

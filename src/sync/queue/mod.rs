@@ -39,11 +39,12 @@ pub use iter::{QueueIter, QueueTryIter};
 pub use joinable::{JoinableQueue, NoUnfinishedTask};
 pub use watch::Room;
 
+use crate::cancel;
 use crate::greenlet::{Ready, Subscribe, Subscription, Waitable};
 pub(in crate::sync) use access::Side;
 pub(in crate::sync) use ends::ends;
 use order::{Fifo, Heap, Lifo};
-use store::{Store, UNBOUNDED, let_others_run};
+use store::{Store, UNBOUNDED};
 use surface::queue_surface;
 
 /// A queue: what was put first comes out first.

@@ -39,7 +39,7 @@ use super::order::Order;
 use super::place::Line;
 use super::slot::{Wish, hand_over};
 use crate::cancel;
-use crate::hub::{Hub, with_hub};
+use crate::hub::with_hub;
 use crate::sync::waitlist::{Notice, WaitList};
 
 /// The bound of what has none.
@@ -542,27 +542,5 @@ impl<O: Order> Store<O> {
     pub(in crate::sync) fn waiting(&self) -> (usize, usize) {
         let state = self.lock();
         (state.lists.getters.len(), state.lists.putters.len())
-    }
-}
-
-/// Lets others run after many operations that did not have to wait, as sockets do: a consumer
-/// whose queue never runs empty would starve them, and withstand every kill.
-#[inline]
-pub(in crate::sync) fn let_others_run() {
-    with_hub(|hub| {
-        let Some(hub) = hub else { return };
-        if hub.is_budget_spent() {
-            let_others_run_now(hub);
-        }
-        hub.count_operation();
-    });
-}
-
-#[cold]
-fn let_others_run_now(hub: &Hub) {
-    if let Some(task) = hub.running() {
-        hub.yield_now();
-        // What can't be delivered by unwinding waits for an operation that can fail.
-        let _ = cancel::check(hub, task);
     }
 }

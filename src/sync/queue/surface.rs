@@ -67,10 +67,10 @@ macro_rules! queue_surface {
             /// When there is not, or the queue is closed: the item comes back.
             ///
             /// # Parks
-            /// Never.
+            /// Never waits; [now and then](crate::sync#polling) it lets others run.
             #[inline]
             pub fn try_put(&self, item: T) -> Result<(), TryPutError<T>> {
-                self.store.put(item, Patience::None).map_err(TryPutError::new)
+                self.put_in(item, Patience::None).map_err(TryPutError::new)
             }
 
             /// As [`put`](Self::put), for at most `limit`.
@@ -122,12 +122,13 @@ macro_rules! queue_surface {
             /// As [`get`](Self::get), from within.
             ///
             /// # Parks
-            /// Never for an item. While another is in the middle of a
+            /// Never waits for an item; [now and then](crate::sync#polling) it lets others run.
+            /// While another is in the middle of a
             /// [`peek_with`](Self::peek_with), or of comparing the items of a priority queue,
             /// until that is over.
             #[inline]
             pub fn try_get(&self) -> Result<T, TryGetError> {
-                self.store.get(Patience::None).map_err(TryGetError::new)
+                self.get_out(Patience::None).map_err(TryGetError::new)
             }
 
             /// As [`get`](Self::get), for at most `limit`.
@@ -168,6 +169,7 @@ macro_rules! queue_surface {
             /// # Parks
             /// As [`get`](Self::get), and as `look` does.
             pub fn peek_with<R>(&self, look: impl FnOnce(&T) -> R) -> Result<R, GetError> {
+                cancel::let_others_run();
                 self.store.peek(Patience::Endless, look).map_err(GetError::new)
             }
 
@@ -200,6 +202,7 @@ macro_rules! queue_surface {
             where
                 T: Clone,
             {
+                cancel::let_others_run();
                 self.store.peek(Patience::None, T::clone).map_err(TryGetError::new)
             }
 
@@ -213,6 +216,7 @@ macro_rules! queue_surface {
             where
                 T: Clone,
             {
+                cancel::let_others_run();
                 let patience = Patience::of(limit);
                 self.store.peek(patience, T::clone).map_err(GetTimeoutError::new)
             }
@@ -348,16 +352,12 @@ macro_rules! queue_surface {
             type Item = T;
 
             fn put_in(&self, item: T, patience: Patience) -> Result<(), (Refusal, T)> {
-                if patience != Patience::None {
-                    let_others_run();
-                }
+                cancel::let_others_run();
                 self.store.put(item, patience)
             }
 
             fn get_out(&self, patience: Patience) -> Result<T, Refusal> {
-                if patience != Patience::None {
-                    let_others_run();
-                }
+                cancel::let_others_run();
                 self.store.get(patience)
             }
 
