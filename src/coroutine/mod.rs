@@ -21,7 +21,8 @@
 //!    and forgets it (leaking the stack) otherwise. No stack is ever unwound from outside.
 //! 2. A coroutine is resumed only by the OS thread on which it was started.
 //! 3. A slot of the room `stack` has at least its documented minimum of usable bytes, below which
-//!    a guard faults on every access, and is never unmapped while it is out.
+//!    a guard faults on every access, and is never unmapped while it is out. What is written onto
+//!    one before it runs is less than half of that minimum: [`fits`].
 
 #[cfg(test)]
 mod tests;
@@ -43,3 +44,17 @@ mod tests;
 mod way;
 
 pub(crate) use way::{Coroutine, Suspender};
+
+/// The largest size and alignment of a body that is kept on its stack; corosensei takes no more.
+/// It is not written by a frame that probes the guard: a larger one would pass it by, and change
+/// what lies below.
+const BODY_BYTES_MAX: usize = 1024;
+
+/// Whether a body of this type is kept on its stack. [`Coroutine::new`] boxes any other; the maker
+/// of a closure does so earlier, as each function that takes it by value may copy it.
+pub(crate) const fn fits<F>() -> bool {
+    size_of::<F>() <= BODY_BYTES_MAX && align_of::<F>() <= BODY_BYTES_MAX
+}
+
+// Twice for what lies beside the body, and twice for its alignment and that of the whole.
+const _: () = assert!(4 * BODY_BYTES_MAX < crate::stack::SIZE_MIN / 2);

@@ -9,6 +9,7 @@ use std::mem::ManuallyDrop;
 use corosensei::stack::{Stack as SwitchStack, StackPointer};
 use corosensei::{CoroutineResult, Yielder};
 
+use super::fits;
 use crate::stack::Stack;
 
 /// A stack as corosensei wants to see it.
@@ -55,7 +56,12 @@ impl Coroutine {
     /// # Safety
     /// All that `body` borrows must outlive its run, and if it is never run to its end, live
     /// for ever.
-    pub(crate) unsafe fn new(stack: Stack, body: impl FnOnce(Suspender)) -> Coroutine {
+    pub(crate) unsafe fn new<F: FnOnce(Suspender)>(stack: Stack, body: F) -> Coroutine {
+        if const { !fits::<F>() } {
+            let boxed: Box<dyn FnOnce(Suspender) + '_> = Box::new(body);
+            // SAFETY: the caller vouches for it.
+            return unsafe { Coroutine::new(stack, boxed) };
+        }
         // SAFETY: the caller vouches for the lifetimes.
         let inner = unsafe {
             corosensei::Coroutine::with_stack_unchecked(Slot(stack), move |yielder, ()| {

@@ -5,15 +5,16 @@
 //!   |        ...         |                  +--------------------+ <- top
 //!   | frames of the body |                  | Start: parent,body | <- what a Suspender points to
 //!   +--------------------+                  +--------------------+
-//!   | rbp                |                  | enter::<F>         |
-//!   | rbx                |                  | address of Start   |
-//!   | where to go on     | <- sp            | begin              | <- sp
-//!   +--------------------+                  +--------------------+
+//!   | where to go on     |                  | enter::<F>         |
+//!   | rbp                |                  | begin              |
+//!   | rbx                | <- sp            | 0                  |
+//!   +--------------------+                  | address of Start   | <- sp
+//!                                           +--------------------+
 //! ```
 //!
-//! Who leaves a stack writes these three words onto it, the compiler having saved all else that
-//! it needs (to it the switch destroys every register but rbx, rbp and rsp). Who resumes notes
-//! his own such place in `parent`, where the body will go back to.
+//! The side that leaves a stack writes these three words onto it; the compiler has saved all else
+//! that it needs, since to it the switch destroys every register but rbx, rbp and rsp. The side
+//! that resumes notes its own such place in `parent`, where the body will go back to.
 //!
 //! **Why jumps.** A processor predicts where a `ret` goes by the calls that came before it. A
 //! switch that is made of `call` and `ret` is predicted only if nothing lies between the two; but a
@@ -23,6 +24,12 @@
 //! 2026-11-21) a yield took 31 ns with corosensei's switch and 18 with this one; see
 //! `cargo bench --bench hand_over`, also with `RUSTFLAGS='--cfg greenroom_portable_switch'`.
 //!
+//! **Backtraces hold at every instruction**, for a profiler's signal may come at any. The compiler
+//! knows neither of a push within `asm!` nor of a change of stack, so what is inlined moves neither
+//! rsp nor rbp: it puts the place to go on into rax and jumps to a naked function, which describes
+//! each of its own instructions. Both stacks look alike there, so one description holds before
+//! and after rsp has changed.
+//!
 //! **Where a backtrace ends.** `begin` says that nobody called it, in the terms of unwinders (no
 //! return address) and of those who follow frame pointers (rbp is 0). So neither goes on into the
 //! hub, whose frames are not the body's callers.
@@ -31,9 +38,10 @@ use std::arch::{asm, naked_asm};
 use std::mem::{self, ManuallyDrop};
 use std::ptr::{self, NonNull};
 
+use super::fits;
 use crate::stack::{STACK_ALIGNMENT, Stack};
 
-/// A suspended stack: where its three words are. Null for one that has nothing left to run.
+/// A suspended stack: the lowest of its three words. Null for one that has nothing left to run.
 type StackPointer = *mut u64;
 
 /// Lies at the top of a coroutine's stack for all its life.
@@ -57,22 +65,15 @@ impl Suspender {
     #[inline(always)]
     pub(crate) unsafe fn suspend(self) {
         // SAFETY: `parent` is where `Coroutine::resume` stands, which waits for its three words to
-        // be taken off again. What it gets is this place, with the same three words; all that the
-        // compiler has in other registers it saves, for they are declared to be lost. The caller
-        // vouches that it is this coroutine's turn to be left.
+        // be taken off again. It gets this place, with the same three words; the compiler saves
+        // what it has in other registers, since they are declared to be lost. The caller vouches
+        // that it is this coroutine's turn to be left.
         unsafe {
             asm!(
-                "push rbp",
-                "push rbx",
                 "lea rax, [rip + 2f]",
-                "push rax",
-                "mov rax, rsp",
-                "mov rsp, [rdi]",
-                "pop rcx",
-                "jmp rcx",
+                "jmp {switch}",
                 "2:",
-                "pop rbx",
-                "pop rbp",
+                switch = sym switch_out,
                 inlateout("rdi") self.0.as_ptr() => _,
                 lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
                 clobber_abi("sysv64"),
@@ -97,23 +98,31 @@ impl Coroutine {
     /// All that `body` borrows must outlive its run, and if it is never run to its end, live
     /// for ever.
     pub(crate) unsafe fn new<F: FnOnce(Suspender)>(stack: Stack, body: F) -> Coroutine {
+        if const { !fits::<F>() } {
+            let boxed: Box<dyn FnOnce(Suspender) + '_> = Box::new(body);
+            // SAFETY: the caller vouches for it.
+            return unsafe { Coroutine::new(stack, boxed) };
+        }
         let align = align_of::<Start<F>>().max(STACK_ALIGNMENT);
         let start = (stack.top() - size_of::<Start<F>>()) & !(align - 1);
         let start = NonNull::new(ptr::with_exposed_provenance_mut::<Start<F>>(start));
         let start = start.expect("a stack is never at address 0");
-        // When the last of the three is taken off, the pointer has the alignment that calls want.
-        let sp = start.as_ptr().cast::<u64>().wrapping_sub(3);
-        // SAFETY: `stack` is ours and nobody runs on it (it is owned), and these addresses lie in
-        // it, below `top`, which is 16-aligned; a body that is larger than the stack faults in
-        // its guard (fact 3).
+        // When the last of the four is taken off, the pointer has the alignment that calls want.
+        let sp = start.as_ptr().cast::<u64>().wrapping_sub(4);
+        // SAFETY: `stack` is ours and nobody runs on it (it is owned). These addresses lie in it:
+        // below `top`, which is 16-aligned, and above its guard, for a body that `fits` takes far
+        // less than the smallest stack has (fact 3).
         unsafe {
             start.write(Start {
                 parent: ptr::null_mut(),
                 body: ManuallyDrop::new(body),
             });
-            sp.write(begin as *const () as u64);
-            sp.add(1).write(start.as_ptr().expose_provenance() as u64);
-            sp.add(2).write(enter::<F> as *const () as u64);
+            sp.write(start.as_ptr().expose_provenance() as u64);
+            sp.add(1).write(0);
+            // Behind its first byte, the `nop`: an unwinder looks up what lies before an address
+            // to return to.
+            sp.add(2).write(begin as *const () as u64 + 1);
+            sp.add(3).write(enter::<F> as *const () as u64);
         }
         Coroutine {
             sp,
@@ -132,23 +141,16 @@ impl Coroutine {
         let sp = mem::replace(&mut self.sp, ptr::null_mut());
         assert!(!sp.is_null(), "only what is suspended can be resumed");
         let left_at: StackPointer;
-        // SAFETY: `sp` is where a suspended coroutine stands, with the three words that are taken
-        // off there: it is written by `new` and by every switch back, and is null at all other
+        // SAFETY: `sp` is where a suspended coroutine stands, with the words that are taken off
+        // there: it is written by `new` and by every switch back, and is null at all other
         // times. `suspender` points into its stack, which is ours until it has ended. The compiler
         // saves what it has in registers, as in `suspend`.
         unsafe {
             asm!(
-                "push rbp",
-                "push rbx",
                 "lea rax, [rip + 2f]",
-                "push rax",
-                "mov [rdx], rsp",
-                "mov rsp, rdi",
-                "pop rcx",
-                "jmp rcx",
+                "jmp {switch}",
                 "2:",
-                "pop rbx",
-                "pop rbp",
+                switch = sym switch_in,
                 inlateout("rdi") sp => _,
                 inlateout("rdx") self.suspender.0.as_ptr() => _,
                 lateout("rax") left_at,
@@ -170,18 +172,96 @@ impl Coroutine {
     }
 }
 
-/// The outermost frame: takes the two words off, and calls the one with the other.
+/// A switch: jumped to with the place to go on in rax, and all that the compiler wants to keep but
+/// rbx and rbp saved. `$change` notes rsp and sets it.
+///
+/// To an unwinder it is a function that was called, first with its return address in rax, then
+/// with it on the stack, below it the two registers, and at last with it in rcx. That is so on
+/// both stacks; so it may look at any time.
+macro_rules! switch {
+    ($($change:literal),*) => {
+        naked_asm!(
+            ".cfi_startproc",
+            ".cfi_def_cfa_offset 0",
+            ".cfi_register rip, rax",
+            "push rax",
+            ".cfi_def_cfa_offset 8",
+            ".cfi_offset rip, -8",
+            "push rbp",
+            ".cfi_def_cfa_offset 16",
+            ".cfi_offset rbp, -16",
+            "push rbx",
+            ".cfi_def_cfa_offset 24",
+            ".cfi_offset rbx, -24",
+            $($change,)*
+            "pop rbx",
+            ".cfi_def_cfa_offset 16",
+            ".cfi_restore rbx",
+            "pop rbp",
+            ".cfi_def_cfa_offset 8",
+            ".cfi_restore rbp",
+            "pop rcx",
+            ".cfi_def_cfa_offset 0",
+            ".cfi_register rip, rcx",
+            "jmp rcx",
+            ".cfi_endproc",
+        )
+    };
+}
+
+/// From a body to where rdi points to. The resumer finds in rax where the body stands.
+#[unsafe(naked)]
+unsafe extern "sysv64" fn switch_out() {
+    switch!("mov rax, rsp", "mov rsp, [rdi]")
+}
+
+/// From the resumer, which notes its own place where rdx points to, to the body that stands at rdi.
+#[unsafe(naked)]
+unsafe extern "sysv64" fn switch_in() {
+    switch!("mov [rdx], rsp", "mov rsp, rdi")
+}
+
+/// As [`switch_out`], for a body that has returned: it is left for good, and rax is null.
+#[unsafe(naked)]
+unsafe extern "sysv64" fn switch_last() {
+    naked_asm!(
+        ".cfi_startproc",
+        ".cfi_def_cfa_offset 0",
+        ".cfi_register rip, rax",
+        "mov rsp, [rdi]",
+        ".cfi_def_cfa_offset 24",
+        ".cfi_offset rip, -8",
+        ".cfi_offset rbp, -16",
+        ".cfi_offset rbx, -24",
+        "xor eax, eax",
+        "pop rbx",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_restore rbx",
+        "pop rbp",
+        ".cfi_def_cfa_offset 8",
+        ".cfi_restore rbp",
+        "pop rcx",
+        ".cfi_def_cfa_offset 0",
+        ".cfi_register rip, rcx",
+        "jmp rcx",
+        ".cfi_endproc",
+    )
+}
+
+/// The outermost frame: takes `enter` off the stack, and calls it with the address of `Start`.
 #[unsafe(naked)]
 unsafe extern "sysv64" fn begin() -> ! {
     naked_asm!(
         ".cfi_startproc",
         ".cfi_undefined rip",
-        "pop rdi",
+        "nop",
         "pop rax",
-        "xor ebp, ebp",
+        ".cfi_def_cfa_offset 0",
+        "mov rdi, rbx",
         // As a call that the return predictor does not see: nobody returns from it.
         "lea rcx, [rip + 2f]",
         "push rcx",
+        ".cfi_def_cfa_offset 8",
         "jmp rax",
         // Never reached: the return address by which an unwinder finds this function.
         "ud2",
@@ -201,14 +281,15 @@ unsafe extern "sysv64" fn enter<F: FnOnce(Suspender)>(mut start: NonNull<Start<F
     let body = unsafe { ManuallyDrop::take(&mut start.as_mut().body) };
     // An unwind stops here and aborts: no frame of ours has a way to hand it on.
     body(suspender);
-    // SAFETY: as in `suspend`, but that nobody ever comes back: null says that there is no place
-    // to come back to. Nothing on this stack is left to be dropped.
+    // SAFETY: as in `suspend`, except that nothing ever comes back: null says that there is no
+    // place to come back to. Nothing on this stack is left to be dropped.
     unsafe {
         asm!(
-            "xor eax, eax",
-            "mov rsp, [rdi]",
-            "pop rcx",
-            "jmp rcx",
+            "lea rax, [rip + 2f]",
+            "jmp {switch}",
+            "2:",
+            "ud2",
+            switch = sym switch_last,
             in("rdi") suspender.0.as_ptr(),
             options(noreturn),
         )

@@ -47,6 +47,7 @@ mod tests;
 mod tests_overflow;
 
 pub(crate) use pool::Pool;
+pub(crate) use size::SIZE_MIN;
 pub use size::{default_stack_size, set_default_stack_size};
 
 /// What the switch needs its stack pointer aligned to, on x86_64 and aarch64 (both psABIs: 16).

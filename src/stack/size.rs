@@ -29,7 +29,7 @@ const BUILT_IN: usize = if cfg!(debug_assertions) {
 const GUARD_BYTES: usize = 64 << 10;
 
 /// Smallest size that may be asked for, unless the machine's signal frames demand more.
-const SIZE_MIN: usize = 16 << 10;
+pub(crate) const SIZE_MIN: usize = 16 << 10;
 
 /// What a stack must hold beyond one signal frame, for handlers without SA_ONSTACK run on it.
 const SIGNAL_ROOM: usize = 8 << 10;

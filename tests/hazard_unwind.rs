@@ -1,0 +1,14 @@
+//! A profiler's signal may come between any two instructions, and takes a backtrace there.
+
+mod unwind_support;
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn backtraces_hold_at_each_instruction() {
+    unwind_support::walk_at_each_instruction();
+}
+
+#[test]
+fn backtraces_hold_at_any_moment() {
+    unwind_support::walk_at_any_moment(100_000);
+}
