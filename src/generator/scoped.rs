@@ -13,6 +13,7 @@ use std::thread;
 
 use super::nested::Nested;
 use super::{Exchange, Generator, GeneratorState, Outcome, Yielder, body};
+use crate::coroutine;
 use crate::sys::panics;
 
 /// Makes a generator that borrows nothing.
@@ -30,6 +31,8 @@ where
     unsafe { make(stack_size, f) }
 }
 
+type Boxed<'f, In, Out, Ret> = Box<dyn FnOnce(&Yielder<In, Out>, In) -> Ret + 'f>;
+
 /// Makes any generator.
 ///
 /// # Safety
@@ -41,6 +44,11 @@ unsafe fn make<F, In, Out, Ret>(
 where
     F: FnOnce(&Yielder<In, Out>, In) -> Ret,
 {
+    if const { !coroutine::fits::<F>() } {
+        let boxed: Boxed<'_, In, Out, Ret> = Box::new(f);
+        // SAFETY: the caller vouches for it.
+        return unsafe { make(stack_size, boxed) };
+    }
     let exchange = Rc::new(Exchange {
         input: Cell::new(None),
         output: Cell::new(None),

@@ -23,6 +23,7 @@ use super::identity;
 use super::packet::{self, Promise};
 use super::{Builder, Greenlet, GreenletRef, JoinError};
 use crate::cancel;
+use crate::coroutine;
 use crate::hub::{Exit, Hub, HubHandle, Message, Shared, Task, TaskRef};
 use crate::hub::{current_hub, new_task, with_hub};
 use crate::sys::{clock, panics};
@@ -132,6 +133,11 @@ pub(super) unsafe fn launch_here<F, T>(
 where
     F: FnOnce() -> T,
 {
+    if const { !coroutine::fits::<F>() } {
+        let boxed: Box<dyn FnOnce() -> T + '_> = Box::new(f);
+        // SAFETY: the caller vouches for it.
+        return unsafe { launch_here(plan, boxed, leave) };
+    }
     current_hub(|hub| {
         let Plan {
             name,
@@ -165,6 +171,10 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
+    if const { !coroutine::fits::<F>() } {
+        let boxed: Box<dyn FnOnce() -> T + Send> = Box::new(f);
+        return launch_there(handle, plan, boxed);
+    }
     let Plan {
         name,
         stack_size,

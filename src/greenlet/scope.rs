@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::launch::{self, Plan};
 use super::{Greenlet, GreenletRef, JoinError};
 use crate::cancel;
+use crate::coroutine;
 use crate::hub::slots::Slots;
 use crate::hub::waker::Waker;
 use crate::hub::{Hub, TaskPtr, TaskRef, Why, with_hub};
@@ -299,6 +300,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         F: FnOnce() -> T + 'scope,
         T: 'scope,
     {
+        if const { !coroutine::fits::<F>() } {
+            let boxed: Box<dyn FnOnce() -> T + 'scope> = Box::new(f);
+            return self.launch(plan, boxed);
+        }
         let slot = Rc::new(Cell::new(usize::MAX));
         let leave = {
             let (slot, children) = (Rc::clone(&slot), Rc::clone(&self.children));
