@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use clap::Parser;
 use greenroom::{shield, sleep, spawn, with_timeout, yield_now};
 
 const MOMENT: Duration = Duration::from_millis(20);
@@ -24,7 +25,12 @@ impl Drop for Session {
     }
 }
 
+/// Stopping greenlets from outside.
+#[derive(Parser)]
+struct Args {}
+
 fn main() {
+    Args::parse();
     println!("kill:");
     let worker = spawn(|| {
         let _session = Session("the worker");

@@ -10,6 +10,7 @@
 //! HTTP in thirty lines; `fetch` is the crawler for real use.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -30,7 +31,7 @@ const PAGES: [(&str, usize, u64); 3] = [
     ("/github", 52_239, 200),
 ];
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let mut urls = Args::parse().urls;
     if urls.is_empty() {
         let site = TcpListener::bind("127.0.0.1:0")?;
@@ -40,8 +41,9 @@ fn main() -> io::Result<()> {
     }
 
     let begin = Instant::now();
+    let mut all_well = true;
     for url in &urls {
-        crawl(url);
+        all_well &= crawl(url);
     }
     println!("serial cost {:.3} s", begin.elapsed().as_secs_f64());
 
@@ -50,17 +52,25 @@ fn main() -> io::Result<()> {
         .into_iter()
         .map(|url| spawn(move || crawl(&url)))
         .collect();
-    joinall(crawls);
+    for result in joinall(crawls) {
+        all_well &= result.expect("a crawl returns its errors");
+    }
     println!("parallel cost {:.3} s", begin.elapsed().as_secs_f64());
-    Ok(())
+    Ok(match all_well {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }
 
-fn crawl(url: &str) {
+/// Fetches a page and says how that went; `false` if it did not come.
+fn crawl(url: &str) -> bool {
     println!("GET: {url}");
-    match get(url) {
+    let got = get(url);
+    match &got {
         Ok(data) => println!("{} bytes received from {url}.", data.len()),
-        Err(error) => println!("{url}: {error}"),
+        Err(error) => eprintln!("{url}: {error}"),
     }
+    got.is_ok()
 }
 
 /// The body of a page.
@@ -79,8 +89,14 @@ fn get(url: &str) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let blank = answer.windows(4).position(|four| four == b"\r\n\r\n");
-    let body = blank.ok_or_else(|| invalid("that was no HTTP"))? + 4;
-    Ok(answer.split_off(body))
+    let head = blank.ok_or_else(|| invalid("that was no HTTP"))?;
+    let body = answer.split_off(head + 4);
+    let status = String::from_utf8_lossy(&answer);
+    match status.lines().next().and_then(|line| line.split_once(' ')) {
+        Some((_, status)) if status.starts_with('2') => Ok(body),
+        Some((_, status)) => Err(io::Error::other(format!("the answer is {status}"))),
+        None => Err(invalid("that was no HTTP")),
+    }
 }
 
 /// The site: one greenlet for each visitor.

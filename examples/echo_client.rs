@@ -13,6 +13,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
 
+use anyhow::Context;
 use clap::Parser;
 
 /// Talks to an echo server.
@@ -31,7 +32,7 @@ struct Args {
     bytes: usize,
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let all_connected = Barrier::new(args.connections + 1);
     let seconds = thread::scope(|s| {
@@ -41,9 +42,10 @@ fn main() -> io::Result<()> {
         all_connected.wait();
         let begin = Instant::now();
         for client in clients {
-            client.join().expect("a client does not panic")?;
+            let ended = client.join().expect("a client does not panic");
+            ended.with_context(|| format!("server {}", args.server))?;
         }
-        io::Result::Ok(begin.elapsed().as_secs_f64())
+        anyhow::Ok(begin.elapsed().as_secs_f64())
     })?;
     let messages = args.connections * args.messages;
     let rate = messages as f64 / seconds;

@@ -10,6 +10,7 @@
 
 use std::io::{self, Read, Write};
 
+use anyhow::Context;
 use clap::Parser;
 use greenroom::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
@@ -20,12 +21,11 @@ struct Args {
     port: u16,
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
-    let listener = TcpListener::bind(address).map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-    })?;
+    let listener =
+        TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     println!("listening on {}", listener.local_addr()?);
     loop {
         match listener.accept() {

@@ -14,6 +14,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::Duration;
 
+use clap::Parser;
 use greenroom::{GreenletRef, current, sleep, spawn_local, thread};
 
 /// What to call for an event; it says whether the window stays open.
@@ -44,7 +45,12 @@ impl EventQueue {
     }
 }
 
+/// The event-driven model.
+#[derive(Parser)]
+struct Args {}
+
 fn main() {
+    Args::parse();
     let queue = Rc::new(EventQueue {
         events: RefCell::default(),
         window: current(),

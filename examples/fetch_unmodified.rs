@@ -33,11 +33,11 @@ struct Args {
     serve: bool,
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let delay = Duration::from_millis(args.delay_ms);
     if args.serve {
-        return serve(delay);
+        return Ok(serve(delay)?);
     }
     let mut origin = Origin::start(args.delay_ms)?;
     let address = origin.address()?;

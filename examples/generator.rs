@@ -6,6 +6,7 @@
 
 use std::io;
 
+use clap::Parser;
 use greenroom::generator::{Generator, Yielder};
 
 /// Eats whatever it is sent. The first thing sent only starts it.
@@ -32,7 +33,12 @@ fn producer(consumers: &mut [Consumer]) {
     }
 }
 
-fn main() -> io::Result<()> {
+/// A producer and two consumers that take turns by yielding, without a scheduler.
+#[derive(Parser)]
+struct Args {}
+
+fn main() -> anyhow::Result<()> {
+    Args::parse();
     producer(&mut [consumer("c1")?, consumer("c2")?]);
     // Dropped in the middle of their loops, the consumers unwind.
     Ok(())

@@ -11,19 +11,26 @@
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
+use clap::Parser;
 use greenroom::os::unix::net::UnixStream;
 use greenroom::select::Events;
 use greenroom::selectors::EpollSelector;
 
 const SOON: Option<Duration> = Some(Duration::from_millis(20));
 
-fn main() -> io::Result<()> {
+/// epoll, level-triggered and edge-triggered.
+#[derive(Parser)]
+struct Args {}
+
+fn main() -> anyhow::Result<()> {
+    Args::parse();
     println!("level-triggered:");
     read_two_at_a_time(Events::READ)?;
     println!("edge-triggered:");
     read_two_at_a_time(Events::READ | Events::EDGE)?;
     println!("edge-triggered, reading until nothing is left:");
-    read_all_each_time()
+    read_all_each_time()?;
+    Ok(())
 }
 
 fn read_two_at_a_time(events: Events) -> io::Result<()> {

@@ -24,7 +24,7 @@ struct Args {
     pause_ms: u64,
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let pause = Duration::from_millis(Args::parse().pause_ms);
     let server = TcpListener::bind("127.0.0.1:0")?;
     let address = server.local_addr()?;
@@ -45,10 +45,11 @@ fn main() -> io::Result<()> {
                 println!("{error}");
                 sleep(pause);
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
-    client.join().expect("the client does not panic")
+    client.join().expect("the client does not panic")?;
+    Ok(())
 }
 
 /// Comes when the server has asked twice already.

@@ -12,6 +12,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 
+use clap::Parser;
 use greenroom::net::{SocketAddr, TcpListener, TcpStream};
 use greenroom::select::{Events, Poll};
 use greenroom::{joinall, spawn};
@@ -22,7 +23,12 @@ struct Connection {
     queue: VecDeque<Vec<u8>>,
 }
 
-fn main() -> io::Result<()> {
+/// An echo server with `Poll`, which remembers what to watch, and for what.
+#[derive(Parser)]
+struct Args {}
+
+fn main() -> anyhow::Result<()> {
+    Args::parse();
     let server = TcpListener::bind("127.0.0.1:0")?;
     let address = server.local_addr()?;
     let clients = ["first", "second", "third"].map(|text| spawn(move || client(address, text)));

@@ -13,6 +13,7 @@
 use std::io;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Parser;
 use greenroom::net::{Shutdown, TcpStream};
 use greenroom::server::StreamServer;
@@ -30,14 +31,15 @@ struct Args {
     target: String,
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let Args { listen, target } = Args::parse();
     let server = StreamServer::bind(&listen, move |client, peer| {
         match forward(&client, &target) {
             Ok((sent, received)) => println!("{peer}: {sent} bytes there, {received} back"),
-            Err(error) => eprintln!("{peer}: {error}"),
+            Err(error) => eprintln!("{peer}: {error:#}"),
         }
-    })?;
+    })
+    .with_context(|| format!("LISTEN is {listen}"))?;
     server.start()?;
     println!("listening on {}", server.address());
     let signal = signal::wait(&[Signal::INT, Signal::TERM])?;
@@ -47,14 +49,10 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// The error, with the address that it is about.
-fn told(address: &str, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{address}: {error}"))
-}
-
 /// Returns how many bytes went to the target and how many came back.
-fn forward(client: &TcpStream, target: &str) -> io::Result<(u64, u64)> {
-    let server = TcpStream::connect(target).map_err(|error| told(target, error))?;
+fn forward(client: &TcpStream, target: &str) -> anyhow::Result<(u64, u64)> {
+    let server =
+        TcpStream::connect(target).with_context(|| format!("cannot connect to {target}"))?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     greenroom::scope(|s| {

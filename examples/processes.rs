@@ -8,6 +8,7 @@
 
 use std::io;
 
+use clap::Parser;
 use greenroom::iwait;
 use greenroom::process::{Child, Command, Stdio};
 
@@ -21,7 +22,12 @@ fn start(n: u32) -> io::Result<Child> {
     command.args(["-c", &script]).stdout(Stdio::piped()).spawn()
 }
 
-fn main() -> io::Result<()> {
+/// Ten children at once, told of in the order in which they end.
+#[derive(Parser)]
+struct Args {}
+
+fn main() -> anyhow::Result<()> {
+    Args::parse();
     let children: Vec<Child> = (0..CHILDREN).map(start).collect::<io::Result<_>>()?;
 
     let order: Vec<u32> = iwait(&children).map(Child::id).collect();

@@ -33,10 +33,10 @@ struct Args {
     child: bool,
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     if args.child {
-        return process(&args);
+        return Ok(process(&args)?);
     }
     let cores = std::thread::available_parallelism()?.get();
     let processes = args.processes.unwrap_or(cores);
@@ -52,10 +52,7 @@ fn main() -> io::Result<()> {
         let pid = child.id();
         let output = child.wait_with_output()?;
         if !output.status.success() {
-            return Err(io::Error::other(format!(
-                "process {pid} failed: {}",
-                output.status
-            )));
+            anyhow::bail!("process {pid} failed: {}", output.status);
         }
         let text = String::from_utf8_lossy(&output.stdout);
         print!("process {pid}:\n{text}");

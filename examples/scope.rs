@@ -9,11 +9,18 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use clap::Parser;
+
 const TEXT: &str = "the quick brown fox\n\
                     jumps over the lazy dog\n\
                     and the dog sleeps on";
 
+/// Greenlets that borrow.
+#[derive(Parser)]
+struct Args {}
+
 fn main() {
+    Args::parse();
     // Sums of borrowed slices, one greenlet each.
     let numbers: Vec<u64> = (1..=1000).collect();
     let total: u64 = greenroom::scope(|s| {

@@ -13,6 +13,7 @@ use std::io::{self, BufRead, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Parser;
 use greenroom::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use greenroom::select::select;
@@ -25,17 +26,15 @@ struct Args {
     port: Option<u16>,
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port.unwrap_or(0)));
-    let server = TcpListener::bind(address).map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-    })?;
+    let server =
+        TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     if args.port.is_some() {
         println!("listening on {}", server.local_addr()?);
-        return serve(&server, usize::MAX, || {
-            greenroom::io::stdin().lock().lines().next().transpose()
-        });
+        let lines = || greenroom::io::stdin().lock().lines().next().transpose();
+        return Ok(serve(&server, usize::MAX, lines)?);
     }
     let address = server.local_addr()?;
     let questions = ["What is the time?", "Who is there?"];

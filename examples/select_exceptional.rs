@@ -13,16 +13,23 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 
+use clap::Parser;
 use greenroom::net::{SocketAddr, TcpListener, TcpStream};
 use greenroom::select::select;
 use greenroom::spawn;
 
-fn main() -> io::Result<()> {
+/// The whole of a server with `select`: readable, writable and exceptional connections.
+#[derive(Parser)]
+struct Args {}
+
+fn main() -> anyhow::Result<()> {
+    Args::parse();
     let server = TcpListener::bind("127.0.0.1:0")?;
     let address = server.local_addr()?;
     let script = spawn(move || polite(address).and_then(|()| impolite(address)));
     Server::new(server, 2).serve()?;
-    script.join().expect("the clients do not panic")
+    script.join().expect("the clients do not panic")?;
+    Ok(())
 }
 
 /// Says something, and hears the same.

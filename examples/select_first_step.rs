@@ -12,11 +12,17 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 
+use clap::Parser;
 use greenroom::net::{SocketAddr, TcpListener, TcpStream};
 use greenroom::select::select;
 use greenroom::{joinall, spawn};
 
-fn main() -> io::Result<()> {
+/// The first step with `select`: one loop for all connections, which serves whoever speaks.
+#[derive(Parser)]
+struct Args {}
+
+fn main() -> anyhow::Result<()> {
+    Args::parse();
     let server = TcpListener::bind("127.0.0.1:0")?;
     let address = server.local_addr()?;
     let clients = ["123", "456"].map(|text| spawn(move || client(address, text)));

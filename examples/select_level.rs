@@ -7,15 +7,20 @@
 //! A client has connected. The server is told so, does not accept, and is told so again. Once it
 //! has accepted there is nothing left to tell, and the next `select` runs into its time limit.
 
-use std::io;
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use greenroom::net::{TcpListener, TcpStream};
 use greenroom::select::select;
 
 const LIMIT: Duration = Duration::from_millis(200);
 
-fn main() -> io::Result<()> {
+/// `select` is level-triggered.
+#[derive(Parser)]
+struct Args {}
+
+fn main() -> anyhow::Result<()> {
+    Args::parse();
     let server = TcpListener::bind("127.0.0.1:0")?;
     let _client = TcpStream::connect(server.local_addr()?)?;
 

@@ -12,11 +12,17 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 
+use clap::Parser;
 use greenroom::net::{SocketAddr, TcpListener, TcpStream};
 use greenroom::select::select;
 use greenroom::{joinall, spawn};
 
-fn main() -> io::Result<()> {
+/// `select` with message queues.
+#[derive(Parser)]
+struct Args {}
+
+fn main() -> anyhow::Result<()> {
+    Args::parse();
     let server = TcpListener::bind("127.0.0.1:0")?;
     let address = server.local_addr()?;
     let scripts: [&[&str]; 2] = [&["hello", "aa"], &["bbb"]];

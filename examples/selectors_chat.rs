@@ -12,6 +12,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use anyhow::Context;
 use clap::Parser;
 use greenroom::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use greenroom::select::Events;
@@ -31,20 +32,19 @@ enum Role {
     Guest(TcpStream, SocketAddr),
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port.unwrap_or(0)));
-    let door = TcpListener::bind(address).map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-    })?;
+    let door = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     println!("listening on {}", door.local_addr()?);
     if args.port.is_some() {
-        return serve(door, usize::MAX);
+        return Ok(serve(door, usize::MAX)?);
     }
     let address = door.local_addr()?;
     let talk = spawn(move || talk(address));
     serve(door, 3)?;
-    talk.join().expect("the guests do not panic")
+    talk.join().expect("the guests do not panic")?;
+    Ok(())
 }
 
 /// Serves until so many guests have come and gone.

@@ -33,7 +33,7 @@ struct Args {
     quiet: bool,
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let Args { clients, quiet } = Args::parse();
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Parser;
 use greenroom::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use greenroom::select::Events;
@@ -36,12 +37,11 @@ enum Role {
     Visitor(TcpStream),
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port.unwrap_or(0)));
-    let server = TcpListener::bind(address).map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-    })?;
+    let server =
+        TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     let address = server.local_addr()?;
     println!("listening on {address}");
     let stop = Arc::new(AtomicBool::new(false));
@@ -62,7 +62,8 @@ fn main() -> io::Result<()> {
         }
     }
     stop.store(true, Ordering::Relaxed);
-    serving.join().expect("the server does not panic")
+    serving.join().expect("the server does not panic")?;
+    Ok(())
 }
 
 fn serve(server: TcpListener, stop: &AtomicBool) -> io::Result<()> {

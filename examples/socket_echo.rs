@@ -11,10 +11,16 @@
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
+use clap::Parser;
 use greenroom::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use greenroom::{joinall, sleep, spawn};
 
-fn main() -> io::Result<()> {
+/// An echo server of sockets and greenlets, and three clients that talk to it at the same time.
+#[derive(Parser)]
+struct Args {}
+
+fn main() -> anyhow::Result<()> {
+    Args::parse();
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let server = spawn(move || serve(&listener));

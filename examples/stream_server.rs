@@ -30,7 +30,7 @@ struct Args {
     pool: Option<usize>,
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
     let mut builder = StreamServer::builder(address)
@@ -45,7 +45,8 @@ fn main() -> io::Result<()> {
     let server = builder.bind(echo)?;
     server.start()?;
     println!("listening on {}", server.address());
-    server.serve_forever()
+    server.serve_forever()?;
+    Ok(())
 }
 
 fn echo(mut stream: TcpStream, _peer: SocketAddr) -> io::Result<()> {

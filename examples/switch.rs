@@ -4,6 +4,7 @@
 //! cargo run --example switch
 //! ```
 
+use clap::Parser;
 use greenroom::fiber::{Fiber, FiberError};
 
 fn test1(gr2: &Fiber<()>) -> Result<(), FiberError> {
@@ -20,7 +21,12 @@ fn test2(gr1: &Fiber<()>) -> Result<(), FiberError> {
     Ok(())
 }
 
-fn main() -> Result<(), FiberError> {
+/// Two functions that switch to each other by hand.
+#[derive(Parser)]
+struct Args {}
+
+fn main() -> anyhow::Result<()> {
+    Args::parse();
     let (gr1, gr2) = (Fiber::unset(), Fiber::unset());
     let (one, two) = (gr1.downgrade(), gr2.clone());
     gr1.set_run(move |()| test1(&two).expect("the second one waits for us"))?;

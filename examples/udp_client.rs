@@ -6,9 +6,10 @@
 //!
 //! A datagram may be lost, so it is sent again when no answer comes, a few times.
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Parser;
 use greenroom::net::{SocketAddr, UdpSocket};
 
@@ -24,7 +25,7 @@ struct Args {
     tries: u32,
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let here = match args.server {
         SocketAddr::V4(_) => "0.0.0.0:0",
@@ -42,9 +43,8 @@ fn main() -> io::Result<()> {
                 return Ok(());
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error).context(args.server),
         }
     }
-    let what = format!("{}: no answer after {} tries", args.server, args.tries);
-    Err(io::Error::new(ErrorKind::TimedOut, what))
+    anyhow::bail!("{}: no answer after {} tries", args.server, args.tries)
 }

@@ -18,12 +18,13 @@ struct Args {
     port: u16,
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, Args::parse().port));
     let server = DatagramServer::bind(address, answer)?;
     server.start()?;
     println!("listening on {}", server.address());
-    server.serve_forever()
+    server.serve_forever()?;
+    Ok(())
 }
 
 fn answer(data: &[u8], peer: SocketAddr, socket: &UdpSocket) -> io::Result<()> {

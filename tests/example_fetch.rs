@@ -293,7 +293,7 @@ fn what_makes_no_sense_exits_with_2() {
     let empty = empty.to_str().unwrap();
     let url = "http://127.0.0.1:1/";
     for args in [
-        &["--no-such-option", url][..],
+        &["--concurrency", "many", url][..],
         &["--concurrency", "0", url],
         &["--concurrency", "-1", url],
         &["--timeout", "0", url],
@@ -307,6 +307,8 @@ fn what_makes_no_sense_exits_with_2() {
         &["--output", "/dev/null/x", url],
         &["--quiet"],
         &["--file", empty],
+        &["--file", "/nonexistent", url],
+        &["--timeout", "-1", url],
     ] {
         let done = fetch(args);
         assert_eq!(done.code, 2, "{args:?}: {done:#?}");
@@ -314,6 +316,19 @@ fn what_makes_no_sense_exits_with_2() {
             done.err.starts_with("error: ") && done.out.is_empty(),
             "{args:?}: {done:#?}"
         );
+        // Not the usage error of an option that looks like a number.
+        assert!(!done.err.contains("unexpected"), "{args:?}: {done:#?}");
+    }
+    let missing = fetch(&["--file", "/nonexistent"]);
+    assert!(missing.err.contains("--file /nonexistent: No such file"));
+}
+
+#[test]
+fn a_url_without_a_scheme_is_asked_about() {
+    for text in ["www.python.org", "localhost:8000/x"] {
+        let done = fetch(&[text]);
+        assert_eq!(done.code, 1, "{done:#?}");
+        done.assert_failed(text, "not a URL to fetch: is http:// or https:// missing?");
     }
 }
 

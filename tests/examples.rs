@@ -113,18 +113,76 @@ fn hello_is_the_same_when_fast() {
     assert_eq!(run("hello", &["--fast"]), HELLO);
 }
 
+/// All examples that this build has, read off the folder so that none is forgotten.
+fn all() -> Vec<String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
+    let entries = std::fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names = names.map(|name| name.trim_end_matches(".rs").to_owned());
+    let patched = ["fetch_unmodified", "threads_to_greenlets"];
+    let built = |name: &String| cfg!(feature = "monkey") || !patched.contains(&name.as_str());
+    names.filter(built).collect()
+}
+
 #[test]
-fn every_example_with_arguments_explains_them() {
-    let with_arguments = [
-        "hello",
-        "echo_client",
-        "echo_server",
-        "port_forward",
-        "sleepers",
-    ];
-    for name in with_arguments {
-        let help = run(name, &["--help"]);
+fn every_example_explains_itself_and_refuses_what_it_does_not_know() {
+    let all = all();
+    assert!(all.len() > 25, "{all:?}");
+    for name in all {
+        let help = run(&name, &["--help"]);
         assert!(help.contains("Usage:"), "{name}: {help}");
+        let output = Command::new(example(&name))
+            .arg("--bogus")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{name}: {output:?}");
+    }
+}
+
+/// Exit status 1, and what it says in place of a result: a sentence, not a `Debug` of an error.
+fn fails(name: &str, args: &[&str]) -> String {
+    let mut command = Command::new(example(name));
+    let output = command.args(args).env("RUST_BACKTRACE", "0").output();
+    let output = output.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{name}: {said}");
+    for part in ["Custom {", "Os {", "kind:", "panicked"] {
+        assert!(!said.contains(part), "{name}: {said}");
+    }
+    said
+}
+
+#[test]
+fn examples_name_what_went_wrong() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let port = address.rsplit(':').next().unwrap();
+    let servers = [
+        ("echo_server", vec![port]),
+        ("stream_server", vec![port]),
+        ("select_answers", vec![port]),
+        ("selectors_chat", vec![port]),
+        ("selectors_http", vec![port]),
+        ("port_forward", vec![&address, "127.0.0.1:1"]),
+    ];
+    for (name, args) in servers {
+        let said = fails(name, &args);
+        assert!(said.contains(&address), "{name}: {said}");
+        assert!(said.contains("Address already in use"), "{name}: {said}");
+    }
+    let said = fails("port_forward", &["nonsense", "127.0.0.1:1"]);
+    assert!(said.contains("nonsense"), "{said}");
+    drop(taken);
+    let url = format!("http://{address}/");
+    let clients = [
+        ("echo_client", vec![&*address]),
+        ("udp_client", vec![&*address, "hello"]),
+        ("crawler", vec![&*url]),
+    ];
+    for (name, args) in clients {
+        let said = fails(name, &args);
+        assert!(said.contains(&address), "{name}: {said}");
+        assert!(said.contains("Connection refused"), "{name}: {said}");
     }
 }
 

@@ -48,7 +48,8 @@ pub(crate) struct Args {
     pub(crate) concurrency: u32,
 
     /// Limit for each URL, over lookup, connecting, TLS, redirects and body; fractions allowed
-    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds,
+          allow_negative_numbers = true)]
     pub(crate) timeout: Duration,
 
     /// Fetch one after the other

@@ -14,8 +14,6 @@ use ureq::http::StatusCode;
 pub(crate) enum Failure {
     /// Not something we can fetch.
     BadUrl(String),
-    /// A list of URLs that can't be read.
-    BadFile(io::Error),
     /// The server answered, but not with success.
     Status(u16),
     /// The deadline for the whole request passed.
@@ -112,7 +110,6 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::BadUrl(why) => write!(f, "not a URL to fetch: {why}"),
-            Failure::BadFile(e) => write!(f, "cannot read this list of URLs: {e}"),
             Failure::Status(code) => match StatusCode::from_u16(*code) {
                 Ok(status) => write!(f, "the server answered {status}"),
                 Err(_) => write!(f, "the server answered {code}"),

@@ -1,6 +1,7 @@
 //! What to fetch: the URLs of the command line and of the files, checked, each one once.
 
 use std::collections::HashSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use url::Url;
@@ -15,22 +16,26 @@ pub(crate) struct List {
     pub(crate) urls: Vec<Url>,
     /// Given again, and left out.
     pub(crate) duplicates: Vec<Url>,
-    /// What is no URL, or no readable file, in the words of the user.
+    /// What is no URL, in the words of the user.
     pub(crate) rejected: Vec<(String, Failure)>,
     seen: HashSet<Url>,
 }
 
 impl List {
     /// Gathers everything; trouble with one entry does not touch the others.
-    pub(crate) fn gather(urls: &[String], files: &[PathBuf]) -> List {
+    ///
+    /// # Errors
+    /// A file can't be read: as with any other option, the command line makes no sense then.
+    pub(crate) fn gather(urls: &[String], files: &[PathBuf]) -> Result<List, String> {
         let mut list = List::default();
         for text in urls {
             list.add(text);
         }
         for file in files {
-            list.add_file(file);
+            list.add_file(file)
+                .map_err(|e| format!("--file {}: {e}", file.display()))?;
         }
-        list
+        Ok(list)
     }
 
     fn add(&mut self, text: &str) {
@@ -44,15 +49,8 @@ impl List {
         }
     }
 
-    fn add_file(&mut self, path: &Path) {
-        let content = match std::fs::read(path) {
-            Ok(content) => content,
-            Err(e) => {
-                self.rejected
-                    .push((path.display().to_string(), Failure::BadFile(e)));
-                return;
-            }
-        };
+    fn add_file(&mut self, path: &Path) -> io::Result<()> {
+        let content = std::fs::read(path)?;
         for line in content.split(|&byte| byte == b'\n') {
             let line = line.trim_ascii();
             match std::str::from_utf8(line) {
@@ -65,11 +63,16 @@ impl List {
                 }
             }
         }
+        Ok(())
     }
 }
 
 /// One parser for all: what it makes of the text is what is looked up, asked for and printed.
 fn parse(text: &str) -> Result<Url, Failure> {
-    let url = Url::parse(text).map_err(|e| Failure::BadUrl(e.to_string()))?;
-    fetchable(url).map_err(|why| Failure::BadUrl(why.to_owned()))
+    let url = Url::parse(text).map_err(|e| e.to_string());
+    let checked = url.and_then(|url| fetchable(url).map_err(str::to_owned));
+    checked.map_err(|why| match text.contains("://") {
+        true => Failure::BadUrl(why),
+        false => Failure::BadUrl("is http:// or https:// missing?".to_owned()),
+    })
 }

@@ -63,7 +63,7 @@ fn fetch(args: &Args) -> Result<bool, Box<dyn Error>> {
         duplicates,
         rejected,
         ..
-    } = List::gather(&args.urls, &args.file);
+    } = List::gather(&args.urls, &args.file)?;
     if urls.is_empty() && rejected.is_empty() {
         return Err("no URL to fetch".into());
     }
