@@ -322,6 +322,40 @@ fn the_message_of_a_panic_names_the_greenlet_and_where_it_was_spawned() {
     assert!(output.status.success(), "{text}");
 }
 
+#[test]
+fn a_hook_that_replaces_the_one_of_std_gets_nothing_added() {
+    let test = "a_hook_that_replaces_the_one_of_std_gets_nothing_added";
+    let output = alone(test, || {
+        panic::set_hook(Box::new(|_| ()));
+        assert!(spawn(|| panic!("unseen")).join().is_err());
+        eprintln!("done");
+    });
+    let Some(output) = output else { return };
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "done\n");
+}
+
+#[test]
+fn a_hook_that_calls_the_one_of_std_keeps_the_name_of_the_greenlet() {
+    let test = "a_hook_that_calls_the_one_of_std_keeps_the_name_of_the_greenlet";
+    let output = alone(test, || {
+        let former = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            eprintln!("something to add");
+            former(info);
+        }));
+        assert!(spawn(|| panic!("seen")).join().is_err());
+    });
+    let Some(output) = output else { return };
+    let text = String::from_utf8_lossy(&output.stderr);
+    for part in [
+        "spawned at tests/hazard_panic.rs:",
+        "something to add",
+        "seen",
+    ] {
+        assert_eq!(text.matches(part).count(), 1, "{text}");
+    }
+}
+
 // Row 5: a hook that parks.
 fn with_hook_that_parks(after_the_hub: bool) {
     static PARK: AtomicUsize = AtomicUsize::new(0);

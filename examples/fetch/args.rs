@@ -44,7 +44,8 @@ pub(crate) struct Args {
 
     /// Fetch at most N at the same time
     #[arg(long, value_name = "N", default_value_t = 100,
-          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000),
+          allow_negative_numbers = true)]
     pub(crate) concurrency: u32,
 
     /// Limit for each URL, over lookup, connecting, TLS, redirects and body; fractions allowed
@@ -73,11 +74,16 @@ pub(crate) struct Args {
     pub(crate) cacert: Option<PathBuf>,
 
     /// Give up on a body longer than N bytes
-    #[arg(long, value_name = "N", default_value_t = 64 << 20)]
+    #[arg(long, value_name = "N", default_value_t = 64 << 20, allow_negative_numbers = true)]
     pub(crate) max_bytes: u64,
 
     /// Follow at most N redirects for each URL
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10,
+        allow_negative_numbers = true
+    )]
     pub(crate) max_redirects: u32,
 }
 

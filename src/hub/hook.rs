@@ -20,12 +20,28 @@ pub(super) fn install() {
     overflow::set_describer(describe_running);
     overflow::install();
     let former = panic::take_hook();
+    let announces = !replaces(&*former);
     panic::set_hook(Box::new(move |info| {
         panics::in_hook(|| {
-            announce();
+            if announces {
+                announce();
+            }
             former(info);
         });
     }));
+}
+
+type Hook = dyn Fn(&panic::PanicHookInfo<'_>) + Send + Sync;
+
+/// Whether the user has replaced std's hook, for one that is silent for instance. To such a hook
+/// nothing is added.
+///
+/// A hook that still calls std's has to hold it, so a hook without a size does not. std's own has no
+/// size either; it is the one that `take_hook` returns when no other is set, as now. The two are
+/// compared by their vtables: where these were made twice, the line is left out.
+fn replaces(former: &Hook) -> bool {
+    let of_std = panic::take_hook();
+    size_of_val(former) == 0 && !std::ptr::eq(former, &*of_std)
 }
 
 /// "greenlet #7 'name', spawned at src/main.rs:3:5:" on stderr; nothing outside of greenlets.
