@@ -76,6 +76,8 @@ pub mod os;
 mod poller;
 pub mod pool;
 pub mod process;
+#[cfg(any(doc, doctest))]
+pub mod recipes;
 pub mod select;
 pub mod server;
 pub mod signal;

@@ -89,6 +89,14 @@ const SEED_VARIABLE: &str = "GREENROOM_SEED";
 ///
 /// # Parks
 /// Not the greenlet that calls it: it blocks the caller's hub.
+#[doc(alias(
+    "virtual time",
+    "deterministic",
+    "madsim",
+    "turmoil",
+    "fake clock",
+    "test"
+))]
 pub fn run<T>(seed: u64, f: impl FnOnce() -> T) -> T {
     let seed = chosen_seed(seed);
     let world = World::Sim(Box::new(Sim::new(seed)));

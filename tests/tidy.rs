@@ -47,6 +47,7 @@ const ROOMS: &[&str] = &[
     "http",
     "inspect",
     "monkey",
+    "recipes",
     "lib",
 ];
 

@@ -115,6 +115,7 @@ pub(crate) fn is_kill(payload: &(dyn Any + Send)) -> bool {
 /// }
 /// assert_eq!(nap().unwrap_err().kind(), io::ErrorKind::TimedOut);
 /// ```
+#[doc(alias("Timeout", "TimeoutError"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed {
     limit: Duration,
@@ -171,6 +172,7 @@ impl From<Elapsed> for io::Error {
 ///
 /// # Parks
 /// As `f` does. A kill passes through.
+#[doc(alias("timeout", "deadline", "time limit", "wait_for"))]
 pub fn with_timeout<T>(limit: Duration, f: impl FnOnce() -> T) -> Result<T, Elapsed> {
     let mut f = Some(f);
     let bounded = current_hub(|hub| {
@@ -232,6 +234,7 @@ fn within<T>(
 ///
 /// # Parks
 /// As `f` does.
+#[doc(alias("uncancellable", "mask", "critical section"))]
 pub fn shield<T>(f: impl FnOnce() -> T) -> T {
     let task = running();
     let _shield = task.map(frames::Shield::new);

@@ -86,6 +86,7 @@ use node::{Message, Node};
 /// let fiber = greenroom::fiber::Fiber::new(|n: u32| n);
 /// std::thread::spawn(move || fiber.switch(1));
 /// ```
+#[doc(alias("greenlet.switch", "coroutine", "symmetric coroutine"))]
 pub struct Fiber<T: 'static> {
     node: Rc<Node<T>>,
     family: Rc<Family<T>>,

@@ -71,6 +71,7 @@ use alarm::Alarm;
 /// # Parks
 /// Until the future is ready; others run meanwhile, also if it wakes itself all the time. A kill
 /// or a timeout unwinds, which drops the future.
+#[doc(alias("async", "await", "Future", "tokio"))]
 pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     let mut future = pin!(future.into_future());
     let alarm = Arc::new(Alarm::for_caller());

@@ -132,6 +132,7 @@ type Outcome<Ret> = Rc<Cell<Option<thread::Result<Ret>>>>;
 /// std::mem::forget(generator);
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[doc(alias("coroutine", "yield", "iterator"))]
 #[must_use = "a generator does nothing until it is resumed"]
 pub struct Generator<In, Out, Ret> {
     nested: Nested,

@@ -24,6 +24,7 @@ use crate::hub::HubHandle;
 ///
 /// # Parks
 /// Never.
+#[doc(alias("go", "start", "async", "green thread", "coroutine"))]
 #[track_caller]
 pub fn spawn<F, T>(f: F) -> Greenlet<T>
 where
@@ -46,6 +47,7 @@ where
 ///
 /// # Parks
 /// Never.
+#[doc(alias("LocalSet", "Rc"))]
 #[track_caller]
 pub fn spawn_local<F, T>(f: F) -> Greenlet<T>
 where
@@ -67,6 +69,7 @@ where
 ///
 /// # Parks
 /// Never.
+#[doc(alias("delay", "schedule", "call_later", "timer"))]
 #[track_caller]
 pub fn spawn_later<F, T>(delay: Duration, f: F) -> Greenlet<T>
 where

@@ -60,6 +60,14 @@ use packet::Packet;
 /// assert_eq!(greenlet.join().unwrap(), 42);
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[doc(alias(
+    "JoinHandle",
+    "green thread",
+    "fiber",
+    "task",
+    "goroutine",
+    "coroutine"
+))]
 pub struct Greenlet<T> {
     /// Before the next, which counts the task for it.
     packet: Packet<T>,
@@ -113,6 +121,7 @@ impl<T> Greenlet<T> {
     ///
     /// # Parks
     /// As `join`, and no longer than `limit`. A kill or a timeout of the caller unwinds from here.
+    #[doc(alias("timeout", "join with a limit"))]
     pub fn join_timeout(self, limit: Duration) -> Result<Result<T, JoinError>, Greenlet<T>> {
         if wait_for_end(&self.thread.task, cancel::deadline_in(limit)) {
             Ok(self.take())
@@ -163,6 +172,7 @@ impl<T> Greenlet<T> {
     ///
     /// # Parks
     /// Never.
+    #[doc(alias("cancel", "abort", "interrupt", "stop"))]
     pub fn kill(&self) {
         cancel::kill(&self.thread.task);
     }
@@ -202,6 +212,7 @@ impl<T> Greenlet<T> {
     ///
     /// # Parks
     /// Never.
+    #[doc(alias("callback", "on_finish", "add_done_callback"))]
     #[track_caller]
     pub fn link(&self, call: impl FnOnce(&GreenletRef) + Send + 'static) -> Link {
         let due = Arc::new(AtomicBool::new(true));
@@ -459,6 +470,7 @@ impl fmt::Display for GreenletRef {
 ///
 /// # Panics
 /// When the thread has no hub yet and none can be made for want of descriptors.
+#[doc(alias("getcurrent", "this_thread", "self"))]
 pub fn current() -> GreenletRef {
     let running = |hub: &Hub| {
         hub.running()

@@ -201,6 +201,7 @@ impl Children {
 /// and unwinds once its greenlets have ended. Below a [`foreign`](crate::foreign) call and with
 /// `panic = "abort"` the scope is cancelled as well, but returns, and the next park meets the
 /// kill.
+#[doc(alias("structured concurrency", "borrow"))]
 pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,

@@ -28,6 +28,7 @@ const TEARDOWN_STEP: Duration = Duration::from_millis(10);
 /// # Parks
 /// Until the time is up; a sleep of zero is a [`yield_now`]. A kill or a timeout unwinds, or,
 /// where nothing can unwind, ends the sleep early.
+#[doc(alias("delay", "wait"))]
 pub fn sleep(duration: Duration) {
     if duration.is_zero() {
         return yield_now();
@@ -84,6 +85,7 @@ pub fn now() -> Instant {
 ///
 /// # Parks
 /// Goes to the end of the run queue. A kill or a timeout unwinds.
+#[doc(alias("sched_yield", "reschedule"))]
 pub fn yield_now() {
     with_hub(|hub| {
         let Some(hub) = hub else {

@@ -28,6 +28,7 @@ use crate::sys::lock::lock;
 ///
 /// # Parks
 /// Until the last has finished. A kill or a timeout unwinds and detaches the rest.
+#[doc(alias("gather", "join_all", "wait_all"))]
 pub fn joinall<T>(greenlets: impl IntoIterator<Item = Greenlet<T>>) -> Vec<Result<T, JoinError>> {
     // All first: an iterator that spawns as it goes must not wait for one before the next.
     let greenlets: Vec<_> = greenlets.into_iter().collect();
@@ -49,6 +50,7 @@ pub fn joinall<T>(greenlets: impl IntoIterator<Item = Greenlet<T>>) -> Vec<Resul
 ///
 /// # Parks
 /// Until all have ended or the time is up. A kill or a timeout of the caller unwinds.
+#[doc(alias("cancel_all", "abort_all"))]
 pub fn killall<'a, T: 'a>(
     greenlets: impl IntoIterator<Item = &'a Greenlet<T>>,
     limit: Option<Duration>,
@@ -64,9 +66,24 @@ pub fn killall<'a, T: 'a>(
     tasks.iter().filter(|task| !task.is_ended()).count()
 }
 
-/// What can be waited for with [`wait`] and [`iwait`]: greenlets, by any of their handles, whose
-/// end it is that is waited for; events, results and semaphores of the module
-/// [`sync`](crate::sync), of which nothing is taken. Only this crate implements it.
+/// Something that [`wait`], [`iwait`] and [`wait_any`](crate::wait_any) can wait for.
+///
+/// | object | it is ready when |
+/// |---|---|
+/// | [`Greenlet`], [`ScopedGreenlet`], [`TryScopedGreenlet`], [`GreenletRef`] | the greenlet has finished |
+/// | [`Event`](crate::sync::Event), [`AsyncResult`](crate::sync::AsyncResult) | it is set |
+/// | [`Semaphore`](crate::sync::Semaphore), [`BoundedSemaphore`](crate::sync::BoundedSemaphore) | a permit is free |
+/// | [`Queue`](crate::sync::Queue) and its kin, [`Channel`](crate::sync::Channel), [`Getter`](crate::sync::Getter), [`mpsc::Receiver`](crate::sync::mpsc::Receiver) | there is an item, or it is closed |
+/// | [`Room`](crate::sync::Room) of a queue | there is room for an item, or it is closed |
+/// | [`io::Readable`](crate::io::Readable), [`io::Writable`](crate::io::Writable) | the descriptor is |
+/// | [`process::Child`](crate::process::Child) | the child has ended |
+/// | [`threadpool::Job`](crate::threadpool::Job) | the job has ended |
+/// | [`signal::Signals`](crate::signal::Signals) | a signal has come |
+/// | [`Deadline`](crate::Deadline) | its time has come |
+///
+/// A reference to one and an `Arc` of one will do as well. Waiting takes nothing: no permit, no item,
+/// no signal. Take it afterwards, without waiting, and wait again if another was faster. Only this
+/// crate implements the trait.
 ///
 /// # Examples
 /// ```
@@ -272,6 +289,7 @@ impl<W: Waitable + ?Sized> Waitable for Arc<W> {}
 ///
 /// # Parks
 /// The iteration does, until the next object is ready. A kill or a timeout unwinds.
+#[doc(alias("as_completed", "FuturesUnordered"))]
 pub fn iwait<'a, W: Waitable + ?Sized>(objects: impl IntoIterator<Item = &'a W>) -> IWait<'a, W> {
     let objects: Vec<&'a W> = objects.into_iter().collect();
     let left = objects.len();
@@ -473,6 +491,7 @@ impl<W: ?Sized> fmt::Debug for IWait<'_, W> {
 /// assert_eq!(first[0].id(), racers[1].id());
 /// racers[0].kill();
 /// ```
+#[doc(alias("wait_all", "first_completed", "gather"))]
 pub fn wait<'a, W: Waitable + ?Sized>(objects: impl IntoIterator<Item = &'a W>) -> Wait<'a, W> {
     Wait(iwait(objects))
 }

@@ -36,6 +36,7 @@ use crate::sys::clock;
 ///
 /// # Parks
 /// Until then. A kill or a timeout unwinds.
+#[doc(alias("select", "select!", "race", "first_completed", "any"))]
 pub fn wait_any(objects: &[&dyn Waitable]) -> usize {
     assert!(
         !objects.is_empty(),

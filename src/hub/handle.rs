@@ -21,6 +21,7 @@ use crate::sys::clock;
 /// let lost = hub.spawn(|| ()).join().unwrap_err();
 /// assert!(lost.not_started_because().is_some());
 /// ```
+#[doc(alias("Handle", "Runtime", "scheduler", "event loop"))]
 pub struct HubHandle {
     pub(crate) shared: Arc<Shared>,
 }
@@ -100,6 +101,7 @@ pub fn try_current() -> io::Result<HubHandle> {
 /// greenroom::spawn(|| ()).join().unwrap();
 /// assert_eq!(greenroom::hub::stats().spawned, before + 1);
 /// ```
+#[doc(alias("metrics", "counters"))]
 pub fn stats() -> Stats {
     with_hub(|hub| hub.map(|hub| hub.stats()).unwrap_or_default())
 }
@@ -120,6 +122,7 @@ pub fn stats() -> Stats {
 /// hub::stack_census(false);
 /// assert!(hub::stats().stack_high_water >= 20_000);
 /// ```
+#[doc(alias("stack size", "stack overflow", "high-water mark"))]
 pub fn stack_census(on: bool) {
     if let Err(error) = current_hub(|hub| hub.counters.census.set(on)) {
         log::error!("greenroom: no hub, so no census of its stacks: {error}");
@@ -137,6 +140,14 @@ pub fn stack_census(on: bool) {
 /// assert!(greenroom::hub::dump().contains("waits for the end of a sleep"));
 /// sleeper.kill();
 /// ```
+#[doc(alias(
+    "deadlock",
+    "hang",
+    "stuck",
+    "block forever",
+    "print_run_info",
+    "thread dump"
+))]
 pub fn dump() -> String {
     with_hub(|hub| hub.map(|hub| hub.dump()).unwrap_or_default())
 }

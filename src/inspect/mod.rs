@@ -44,6 +44,7 @@ pub use watchdog::{Blocked, Watchdog};
 ///
 /// Its `Display` draws, for each hub, the tree of its greenlets: who was spawned by whom. Of
 /// more than 1,000 on one hub the number is told. `to_json` tells of all.
+#[doc(alias("deadlock", "hang", "print_run_info", "task dump"))]
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RunInfo {

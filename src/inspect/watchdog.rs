@@ -51,6 +51,7 @@ const SAME_MIN: u32 = 3;
 /// drop(watchdog);
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[doc(alias("deadlock", "hang", "stuck", "blocked", "MonitorThread"))]
 #[must_use = "a watchdog stops when it is dropped"]
 pub struct Watchdog {
     stop: Arc<AtomicBool>,

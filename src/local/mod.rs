@@ -29,6 +29,7 @@ pub use tree::TreeKey;
 /// let theirs = greenroom::spawn(|| VISITS.get()).join().unwrap();
 /// assert_eq!((theirs, VISITS.get()), (0, 5));
 /// ```
+#[doc(alias("thread_local", "task_local", "contextvars"))]
 #[macro_export]
 macro_rules! green_local {
     () => {};

@@ -49,6 +49,7 @@ use super::{AccessError, ONE_TYPE, insert, on_storage};
 ///     static SHARED: std::rc::Rc<str> = "one".into();
 /// }
 /// ```
+#[doc(alias("task_local", "contextvars", "inherit"))]
 #[macro_export]
 macro_rules! tree_local {
     () => {};

@@ -24,6 +24,7 @@ use crate::greenlet::{self, Greenlet, GreenletId, GreenletRef};
 /// assert!(group.is_empty());
 /// assert_eq!(sum.join().unwrap(), 42);
 /// ```
+#[doc(alias("JoinSet", "WaitGroup", "TaskTracker"))]
 #[derive(Clone)]
 pub struct Group {
     crew: Arc<Crew>,

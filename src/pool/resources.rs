@@ -39,6 +39,7 @@ type Check<T> = Box<dyn Fn(&mut T) -> bool + Send + Sync>;
 /// assert_eq!(connections.get()?.local_addr()?.port(), port, "it is the same one");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias("connection pool", "r2d2", "ConnectionPool"))]
 pub struct Resources<T, E = std::io::Error> {
     create: Create<T, E>,
     check: Option<Check<T>>,

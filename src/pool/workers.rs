@@ -38,6 +38,13 @@ use crate::greenlet::{
 /// let sum: i32 = greenroom::joinall(greenlets).into_iter().flatten().sum();
 /// assert_eq!(sum, 15);
 /// ```
+#[doc(alias(
+    "limit",
+    "concurrency",
+    "worker",
+    "ThreadPoolExecutor",
+    "buffer_unordered"
+))]
 #[derive(Clone)]
 pub struct Pool {
     crew: Arc<Crew>,

@@ -99,6 +99,7 @@ use wait::{List, Look};
 /// # Parks
 /// Until then; if something is ready at once only now and then, and with a timeout of zero to let
 /// the others have their turn. A kill or a timeout unwinds.
+#[doc(alias("poll", "readiness"))]
 #[allow(clippy::type_complexity, reason = "three lists in, three lists out")]
 pub fn select<F: Descriptor + Clone>(
     read: &[F],

@@ -109,6 +109,7 @@ macro_rules! common_controls {
         ///
         /// # Parks
         /// Until then. A kill or a timeout of the caller unwinds from here, the server closed.
+        #[doc(alias("graceful shutdown", "drain"))]
         pub fn stop(&self, limit: Option<std::time::Duration>) -> usize {
             $control(self).stop(limit)
         }

@@ -54,6 +54,7 @@ use crate::os::unix::net::UnixListener;
 /// assert_eq!(server.stop(None), 0);
 /// # Ok::<(), io::Error>(())
 /// ```
+#[doc(alias("listen", "TcpServer", "accept loop", "graceful shutdown"))]
 pub struct StreamServer<L: Listener = TcpListener, U: Upgrade<L::Stream> = Plain> {
     core: Arc<Core<Streams<L>>>,
     address: L::Address,

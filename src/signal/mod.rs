@@ -55,6 +55,7 @@ pub use signals::{Iter, Signals};
 ///
 /// # Parks
 /// Until one comes. A kill or a timeout unwinds.
+#[doc(alias("Ctrl-C", "SIGINT", "SIGTERM", "ctrl_c"))]
 pub fn wait(signals: &[Signal]) -> io::Result<Signal> {
     Signals::new(signals)?.wait()
 }

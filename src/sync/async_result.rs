@@ -31,6 +31,7 @@ use crate::sys::lock::lock;
 /// assert_eq!(asker.join().unwrap(), Ok(42));
 /// assert_eq!(answer.try_get(), Some(Ok(42)));
 /// ```
+#[doc(alias("promise", "future", "oneshot"))]
 pub struct AsyncResult<T> {
     state: Mutex<State<T>>,
 }

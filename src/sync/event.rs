@@ -28,6 +28,7 @@ use crate::greenlet::{Ready, Subscribe, Subscription, Waitable, yield_now};
 /// ready.set();
 /// assert_eq!(waiter.join().unwrap(), "go");
 /// ```
+#[doc(alias("Notify", "ManualResetEvent", "signal", "flag"))]
 #[derive(Default)]
 pub struct Event {
     /// Changed only with `waiters` locked; while it is set nobody in there waits.

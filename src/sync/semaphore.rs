@@ -37,6 +37,7 @@ use crate::greenlet::{Ready, Subscribe, Subscription, Waitable};
 /// greenroom::joinall(guests);
 /// assert_eq!(seats.permits(), 2);
 /// ```
+#[doc(alias("limit", "permits", "rate limit"))]
 pub struct Semaphore(RawSemaphore);
 
 const fn at_most_max(permits: usize) -> usize {

@@ -75,6 +75,7 @@ const SIZE_MAX: usize = 10_000;
 /// assert_eq!(squares.unwrap(), [1, 4, 9]);
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[doc(alias("spawn_blocking", "executor", "workers"))]
 pub struct ThreadPool {
     terms: Terms,
     size: AtomicUsize,
@@ -230,6 +231,13 @@ pub fn default_pool() -> &'static ThreadPool {
 ///
 /// # Parks
 /// As [`ThreadPool::call`].
+#[doc(alias(
+    "spawn_blocking",
+    "run_in_executor",
+    "to_thread",
+    "offload",
+    "block_in_place"
+))]
 pub fn call<T, F>(f: F) -> io::Result<T>
 where
     F: FnOnce() -> T + Send + 'static,

@@ -90,6 +90,7 @@ use crate::sys::lock::lock;
 use key::Keys;
 
 /// The best selector of this system.
+#[doc(alias("epoll", "selector", "mio"))]
 pub type DefaultSelector<T> = EpollSelector<T>;
 
 /// Waits with epoll: what a call costs depends on what is ready, not on what is registered. It

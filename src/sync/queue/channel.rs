@@ -50,6 +50,7 @@ use crate::sync::waitlist::Notice;
 /// assert_eq!(channel.get(), Ok("from hand to hand"));
 /// putter.join().unwrap().unwrap();
 /// ```
+#[doc(alias("rendezvous", "unbuffered", "handshake"))]
 pub struct Channel<T> {
     store: Store<Offers<T>>,
 }

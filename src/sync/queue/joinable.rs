@@ -52,6 +52,7 @@ impl<T> JoinableQueue<T> {
     ///
     /// # Parks
     /// Never.
+    #[doc(alias("done", "acknowledge"))]
     pub fn task_done(&self) -> Result<(), NoUnfinishedTask> {
         let mut state = self.store.lock();
         let left = state.unfinished.checked_sub(1).ok_or(NoUnfinishedTask)?;

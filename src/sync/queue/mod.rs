@@ -70,6 +70,7 @@ use surface::queue_surface;
 /// });
 /// assert_eq!(queue.iter().sum::<i32>(), 45);
 /// ```
+#[doc(alias("mpmc", "channel", "bounded", "back-pressure"))]
 pub struct Queue<T> {
     store: Store<Fifo<T>>,
 }
