@@ -113,6 +113,19 @@ const LOCK_FILES: &[&str] = &[
     "src/io/stdin.rs",
 ];
 
+/// Words that newcomers search the documentation for. Each must lead somewhere.
+const SEARCHED: &[&str] = &[
+    "timeout",
+    "select",
+    "deadlock",
+    "cancel",
+    "spawn_blocking",
+    "thread_local",
+    "nursery",
+    "gather",
+    "graceful shutdown",
+];
+
 /// Macros that stand for unfinished work.
 const UNFINISHED_MACROS: &[&str] = &["todo", "unimplemented", "dbg"];
 
@@ -202,6 +215,7 @@ fn check(project: &Project) -> Vec<String> {
         }
     }
     check_papers(project, &mut out);
+    check_search(project, &mut out);
     check_manifest(project, &mut out);
     check_examples_and_benches(project, &mut out);
     out
@@ -231,6 +245,23 @@ fn check_papers(project: &Project, out: &mut Vec<String>) {
     if !command {
         let what = "readme: no fenced block of commands with `cargo test` in it; CI runs that line";
         out.push(format!("README.md:1: {what}"));
+    }
+}
+
+fn check_search(project: &Project, out: &mut Vec<String>) {
+    let sources = project.iter().filter(|(path, _)| path.starts_with("src/"));
+    let lines: Vec<&str> = sources.flat_map(|(_, text)| text.lines()).collect();
+    for word in SEARCHED
+        .iter()
+        .filter(|_| project.contains_key("src/cancel/mod.rs"))
+    {
+        let quoted = format!("\"{word}\"");
+        let found = |line: &&str| line.contains("doc(alias") && line.contains(&quoted);
+        if !lines.iter().any(found) {
+            out.push(format!(
+                "src/lib.rs:1: search: nothing is found for {quoted}; add a doc(alias)"
+            ));
+        }
     }
 }
 

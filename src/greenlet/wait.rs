@@ -70,20 +70,35 @@ pub fn killall<'a, T: 'a>(
 ///
 /// | object | it is ready when |
 /// |---|---|
-/// | [`Greenlet`], [`ScopedGreenlet`], [`TryScopedGreenlet`], [`GreenletRef`] | the greenlet has finished |
-/// | [`Event`](crate::sync::Event), [`AsyncResult`](crate::sync::AsyncResult) | it is set |
-/// | [`Semaphore`](crate::sync::Semaphore), [`BoundedSemaphore`](crate::sync::BoundedSemaphore) | a permit is free |
-/// | [`Queue`](crate::sync::Queue) and its kin, [`Channel`](crate::sync::Channel), [`Getter`](crate::sync::Getter), [`mpsc::Receiver`](crate::sync::mpsc::Receiver) | there is an item, or it is closed |
-/// | [`Room`](crate::sync::Room) of a queue | there is room for an item, or it is closed |
-/// | [`io::Readable`](crate::io::Readable), [`io::Writable`](crate::io::Writable) | the descriptor is |
-/// | [`process::Child`](crate::process::Child) | the child has ended |
-/// | [`threadpool::Job`](crate::threadpool::Job) | the job has ended |
-/// | [`signal::Signals`](crate::signal::Signals) | a signal has come |
-/// | [`Deadline`](crate::Deadline) | its time has come |
+/// | [`Greenlet`], [`ScopedGreenlet`], [`TryScopedGreenlet`], [`GreenletRef`] | it has finished |
+/// | [`Event`], [`AsyncResult`] | it is set |
+/// | [`Semaphore`], [`BoundedSemaphore`] | a permit is free |
+/// | [`Queue`] and its kin, [`Getter`], [`Channel`], [`Receiver`] | it has an item, or is closed |
+/// | [`Room`] of a queue | the queue has room for an item, or is closed |
+/// | [`Readable`], [`Writable`] | the descriptor is |
+/// | [`Child`], [`Job`] | the process or the job has ended |
+/// | [`Signals`] | a signal has come |
+/// | [`Deadline`] | its time has come |
 ///
-/// A reference to one and an `Arc` of one will do as well. Waiting takes nothing: no permit, no item,
-/// no signal. Take it afterwards, without waiting, and wait again if another was faster. Only this
-/// crate implements the trait.
+/// [`Event`]: crate::sync::Event
+/// [`AsyncResult`]: crate::sync::AsyncResult
+/// [`Semaphore`]: crate::sync::Semaphore
+/// [`BoundedSemaphore`]: crate::sync::BoundedSemaphore
+/// [`Queue`]: crate::sync::Queue
+/// [`Getter`]: crate::sync::Getter
+/// [`Channel`]: crate::sync::Channel
+/// [`Receiver`]: crate::sync::mpsc::Receiver
+/// [`Room`]: crate::sync::Room
+/// [`Readable`]: crate::io::Readable
+/// [`Writable`]: crate::io::Writable
+/// [`Child`]: crate::process::Child
+/// [`Job`]: crate::threadpool::Job
+/// [`Signals`]: crate::signal::Signals
+/// [`Deadline`]: crate::Deadline
+///
+/// A reference to one and an `Arc` of one will do as well. Waiting takes nothing: no permit, no
+/// item, no signal. Take it afterwards, without waiting, and wait again if another was faster.
+/// Only this crate implements the trait.
 ///
 /// # Examples
 /// ```

@@ -36,9 +36,9 @@ type Hook = dyn Fn(&panic::PanicHookInfo<'_>) + Send + Sync;
 /// Whether the user has replaced std's hook, for one that is silent for instance. To such a hook
 /// nothing is added.
 ///
-/// A hook that still calls std's has to hold it, so a hook without a size does not. std's own has no
-/// size either; it is the one that `take_hook` returns when no other is set, as now. The two are
-/// compared by their vtables: where these were made twice, the line is left out.
+/// A hook that calls the default one holds it, so it has a size. A hook without a size is either a
+/// replacement or the default one itself, which `take_hook` returns when no other is set, as now.
+/// These two are told apart by their vtables; should a vtable exist twice, the line is left out.
 fn replaces(former: &Hook) -> bool {
     let of_std = panic::take_hook();
     size_of_val(former) == 0 && !std::ptr::eq(former, &*of_std)

@@ -392,3 +392,19 @@ fn words_are_cut_as_rust_cuts_them() {
     );
     assert_eq!(cut("\"open"), ["\"open"]);
 }
+
+#[test]
+fn a_word_that_newcomers_search_for_must_lead_somewhere() {
+    let without = complaints("src/cancel/mod.rs", "pub fn with_timeout() {}");
+    let missing = |word: &str| {
+        without
+            .iter()
+            .any(|one| one.contains(&format!("\"{word}\"")))
+    };
+    assert!(missing("timeout") && missing("nursery"), "{without:?}");
+    let one = "#[doc(alias(\"timeout\", \"deadline\"))]\npub fn with_timeout() {}";
+    assert_eq!(
+        complaints("src/cancel/mod.rs", one).len(),
+        without.len() - 1
+    );
+}
