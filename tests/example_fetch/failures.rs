@@ -122,7 +122,7 @@ fn a_refused_port_an_unknown_host_and_a_bad_url_are_told_apart() {
     fails(
         &[],
         "no url",
-        "not a URL to fetch: relative URL without a base",
+        "not a URL to fetch: is http:// or https:// missing?",
     );
     fails(
         &[],
