@@ -129,6 +129,26 @@ fn nothing_waits_in_nonblocking_mode() {
     );
 }
 
+/// As in the kernel, an operation decides once whether it may wait.
+#[test]
+fn a_read_that_waits_goes_on_when_a_clone_becomes_nonblocking() {
+    let _bound = bounded();
+    let (mut client, server) = pair();
+    let clone = client.try_clone().unwrap();
+    let other = client.try_clone().unwrap();
+    let first = greenroom::spawn(move || client.read(&mut [0; 1]).map_err(|e| e.kind()));
+    let second = greenroom::spawn(move || (&other).read(&mut [0; 1]).map_err(|e| e.kind()));
+    greenroom::yield_now();
+    clone.set_nonblocking(true).unwrap();
+    // One byte: the second reader is woken as well, and finds nothing.
+    (&server).write_all(&[1]).unwrap();
+    assert_eq!(first.join().unwrap(), Ok(1));
+    greenroom::sleep(SHORT);
+    (&server).write_all(&[2]).unwrap();
+    assert_eq!(second.join().unwrap(), Ok(1));
+    assert_eq!(kind((&clone).read(&mut [0; 1])), ErrorKind::WouldBlock);
+}
+
 #[test]
 fn what_a_nonblocking_listener_accepts_is_not_nonblocking() {
     let _bound = bounded();

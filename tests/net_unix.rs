@@ -454,6 +454,47 @@ fn sending_waits_while_the_peer_is_full() {
 }
 
 #[test]
+fn several_senders_share_the_room_of_a_receiver() {
+    let _bound = bounded();
+    let addr = name();
+    let receiver = UnixDatagram::bind_addr(&addr).unwrap();
+    let senders = [(); 5].map(|()| {
+        let addr = addr.clone();
+        thread::spawn(move || {
+            let sender = UnixDatagram::unbound().unwrap();
+            (0..50).for_each(|number| {
+                assert_eq!(sender.send_to_addr(&[number], &addr).unwrap(), 1);
+            });
+        })
+    });
+    let mut counts = [0; 50];
+    for _ in 0..250 {
+        let mut number = [0];
+        receiver.recv(&mut number).unwrap();
+        counts[usize::from(number[0])] += 1;
+    }
+    assert_eq!(counts, [5; 50]);
+    senders
+        .into_iter()
+        .for_each(|sender| sender.join().unwrap());
+}
+
+#[test]
+fn a_sender_learns_that_the_full_receiver_has_gone() {
+    let _bound = bounded();
+    let addr = name();
+    let receiver = UnixDatagram::bind_addr(&addr).unwrap();
+    let sender = UnixDatagram::unbound().unwrap();
+    sender.set_nonblocking(true).unwrap();
+    while sender.send_to_addr(b"x", &addr).is_ok() {}
+    sender.set_nonblocking(false).unwrap();
+    let waits = thread::spawn(move || kind(sender.send_to_addr(b"x", &addr)));
+    thread::sleep(SHORT);
+    drop(receiver);
+    assert_eq!(waits.join().unwrap(), ErrorKind::ConnectionRefused);
+}
+
+#[test]
 fn debug_shows_what_std_shows() {
     let (_dir, path) = place();
     let listener = UnixListener::bind(&path).unwrap();

@@ -279,9 +279,10 @@ impl Source {
         mut op: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
     ) -> io::Result<R> {
         let deadline = limit.and_then(cancel::deadline_in);
+        let nonblocking = self.is_nonblocking();
         loop {
             let done = self.operate_once(&mut op);
-            if !would_block(&done) || self.is_nonblocking() {
+            if !would_block(&done) || nonblocking {
                 return done;
             }
             let left = deadline.map(|deadline| deadline.saturating_sub(sys::clock::now_ns()));
@@ -336,6 +337,9 @@ impl<'a> Turn<'a> {
         op: &mut impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
     ) -> io::Result<R> {
         let mut deadline = None;
+        // Whether it may wait is decided once, as in the kernel: a mode that changes while it waits
+        // is for the next operation.
+        let mut nonblocking = None;
         if self.hub.is_budget_spent() {
             // Before the attempt: there a kill or a timeout costs no bytes. Afterwards it would,
             // and never to look for them would let an endless stream withstand both.
@@ -350,13 +354,13 @@ impl<'a> Turn<'a> {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     _ => return done,
                 }
-                if self.source.is_nonblocking() {
+                if *nonblocking.get_or_insert_with(|| self.source.is_nonblocking()) {
                     // A loop that asks again and again is to let others run as well.
                     self.hub.count_operation();
                     return done;
                 }
                 self.exhausted()?;
-            } else if self.source.is_nonblocking() {
+            } else if *nonblocking.get_or_insert_with(|| self.source.is_nonblocking()) {
                 self.hub.count_operation();
                 return self.source.operate_once(op);
             }

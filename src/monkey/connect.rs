@@ -10,7 +10,7 @@ use libc::{sockaddr, socklen_t};
 use super::gate::{Green, run_on};
 use super::hooks;
 use super::raw::{fail, finish, raw};
-use super::turn::{is_ready, option};
+use super::turn::{Terms, is_ready, option};
 use crate::poller::Interest;
 
 const EAGAIN: isize = fail(libc::EAGAIN);
@@ -99,12 +99,13 @@ pub(super) unsafe extern "C" fn connect(
     // SAFETY: the caller's.
     let call = || unsafe { raw!(SYS_connect, fd, to, length) };
     let green = |green: &Green<'_>| {
-        if is_nonblocking(fd) {
+        let mut terms = Terms::default();
+        if !terms.may_wait(fd) {
             return Some(call());
         }
         match without_blocking(fd, call) {
             result if result == fail(libc::EINPROGRESS) || result == fail(libc::EALREADY) => {
-                Some(conclude(green, fd, call))
+                Some(conclude(green, terms, (fd, result), call))
             }
             EAGAIN => Some(knock(green, fd, call)),
             result => Some(result),
@@ -113,14 +114,14 @@ pub(super) unsafe extern "C" fn connect(
     finish(run_on(fd, &hooks::connect, green, call)) as c_int
 }
 
-fn is_nonblocking(fd: c_int) -> bool {
-    // SAFETY: F_GETFL takes no pointer.
-    let flags = unsafe { raw!(SYS_fcntl, fd, libc::F_GETFL) };
-    flags >= 0 && flags as c_int & libc::O_NONBLOCK != 0
-}
-
-/// Waits for the outcome of a connect that is underway. The kernel tells it to who asks again.
-fn conclude(green: &Green<'_>, fd: c_int, call: impl Fn() -> isize) -> isize {
+/// Waits for the outcome of a connect that is underway. The kernel tells it to who asks again; at
+/// the user's timeout it says what it said at first.
+fn conclude(
+    green: &Green<'_>,
+    mut terms: Terms,
+    (fd, at_first): (c_int, isize),
+    call: impl Fn() -> isize,
+) -> isize {
     let outcome = || {
         if !is_ready(fd, Interest::Write) {
             return EAGAIN;
@@ -131,9 +132,8 @@ fn conclude(green: &Green<'_>, fd: c_int, call: impl Fn() -> isize) -> isize {
             result => result,
         }
     };
-    match green.retry(fd, Interest::Write, outcome, |_| false) {
-        // The user's timeout, said as the kernel says it.
-        Some(EAGAIN) => fail(libc::EINPROGRESS),
+    match green.retry_on(&mut terms, fd, Interest::Write, outcome, |_| false) {
+        Some(EAGAIN) => at_first,
         Some(result) => result,
         None => call(),
     }

@@ -6,9 +6,9 @@ use libc::socklen_t;
 
 use super::gate::{Green, is_open, run};
 use super::lockf::wait_for_lock;
-use super::raw::{fail, finish, next, raw, set_errno};
+use super::raw::{errno, fail, finish, next, raw, set_errno};
 use super::turn::note_mode_change;
-use super::{closing, hooks, lives};
+use super::{closing, hooks, linger, lives};
 use crate::hub::with_hub;
 
 /// Is anything registered by number at all?
@@ -21,14 +21,23 @@ fn is_patched() -> bool {
 pub(super) unsafe extern "C" fn close(fd: c_int) -> c_int {
     if is_patched() {
         closing::forget(fd);
+        if linger::lingers(fd) {
+            return finish(linger::close(fd)) as c_int;
+        }
     }
     // SAFETY: as the caller says, the descriptor is his to close.
     finish(unsafe { raw!(SYS_close, fd) }) as c_int
 }
 
 fn forget_range(first: c_uint, last: c_uint) {
-    if is_patched() {
-        lives::known_within(first, last).for_each(closing::forget);
+    if !is_patched() {
+        return;
+    }
+    for fd in lives::known_within(first, last) {
+        closing::forget(fd);
+        if linger::lingers(fd) {
+            linger::close(fd);
+        }
     }
 }
 
@@ -57,16 +66,21 @@ fn is_number(fd: c_int) -> bool {
     unsafe { raw!(SYS_fcntl, fd, libc::F_GETFD) >= 0 }
 }
 
-/// What `new` was is closed by this, if `old` is anything.
-fn forget_replaced(old: c_int, new: c_int) {
+/// Makes `new` a duplicate of `old` by `call`. What `new` was is closed by this, if `old` is
+/// anything.
+fn replace(old: c_int, new: c_int, call: impl FnOnce() -> isize) -> c_int {
+    let mut kept = None;
     if is_patched() && old != new && is_number(old) {
         closing::forget(new);
+        kept = linger::keep(new);
     }
+    let result = call();
+    kept.map(linger::close);
+    finish(result) as c_int
 }
 
 #[unsafe(no_mangle)]
 pub(super) unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
-    forget_replaced(old, new);
     if old == new {
         // dup3, which is all that newer processors' kernels have, refuses this.
         return if is_number(old) {
@@ -76,14 +90,13 @@ pub(super) unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
         };
     }
     // SAFETY: as the caller says.
-    finish(unsafe { raw!(SYS_dup3, old, new, 0) }) as c_int
+    replace(old, new, || unsafe { raw!(SYS_dup3, old, new, 0) })
 }
 
 #[unsafe(no_mangle)]
 pub(super) unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
-    forget_replaced(old, new);
     // SAFETY: as the caller says.
-    finish(unsafe { raw!(SYS_dup3, old, new, flags) }) as c_int
+    replace(old, new, || unsafe { raw!(SYS_dup3, old, new, flags) })
 }
 
 #[unsafe(no_mangle)]
@@ -116,17 +129,25 @@ fn suppose_ready(hub: &crate::hub::Hub, fd: c_int) {
 /// The stream's own close of its descriptor is out of sight, inside libc.
 #[unsafe(no_mangle)]
 pub(super) unsafe extern "C" fn fclose(stream: *mut libc::FILE) -> c_int {
+    let mut kept = None;
     if is_patched() && !stream.is_null() {
         // SAFETY: as the caller says, an open stream.
         let fd = unsafe { libc::fileno(stream) };
         closing::forget(fd);
+        kept = linger::keep(fd);
     }
     let Some(real) = next!(c"fclose" as unsafe extern "C" fn(*mut libc::FILE) -> c_int) else {
         set_errno(libc::ENOSYS);
         return libc::EOF;
     };
     // SAFETY: as the caller says.
-    unsafe { real(stream) }
+    let result = unsafe { real(stream) };
+    if let Some(kept) = kept {
+        let before = errno();
+        linger::close(kept);
+        set_errno(before);
+    }
+    result
 }
 
 /// # Safety
@@ -198,8 +219,11 @@ pub(super) unsafe extern "C" fn setsockopt(
 ) -> c_int {
     // SAFETY: the caller's.
     let result = unsafe { raw!(SYS_setsockopt, fd, level, name, value, length) };
-    if level == libc::SOL_SOCKET && matches!(name, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO) {
-        note_mode_change();
+    match name {
+        _ if level != libc::SOL_SOCKET => {}
+        libc::SO_RCVTIMEO | libc::SO_SNDTIMEO => note_mode_change(),
+        libc::SO_LINGER => linger::note_use(),
+        _ => {}
     }
     finish(result) as c_int
 }

@@ -1,8 +1,9 @@
 //! read and write: on pipes, sockets, terminals and whatever else has a number.
 //!
 //! Each try is preadv2 or pwritev2 with RWF_NOWAIT, which does not wait whatever the mode of the
-//! descriptor. What can't be asked so (a terminal; a file on most file systems) is asked by
-//! poll(2) first, and regular files, for which nobody can wait, block as they always did.
+//! descriptor. What can't be asked so (a terminal, a named pipe, each pipe before Linux 6.4) is
+//! tried as `unflagged.rs` says; regular files, for which nobody can wait, block as they always
+//! did.
 
 use std::ffi::{c_int, c_void};
 
@@ -12,8 +13,9 @@ use super::gate::{Green, run_on};
 use super::hooks;
 use super::raw::{fail, finish, raw};
 use super::slices::{Rest, total};
-use super::socket::assert_fits;
-use super::turn::{ask_mode, is_ready};
+use super::socket::{Kind, assert_fits};
+use super::turn::Terms;
+use super::unflagged;
 use crate::poller::Interest;
 
 const EAGAIN: isize = fail(libc::EAGAIN);
@@ -22,13 +24,13 @@ const SLICES_MAX: usize = 1024;
 
 /// One direction of vectored transfer, as the kernel offers it.
 #[derive(Clone, Copy)]
-enum Way {
+pub(super) enum Way {
     In,
     Out,
 }
 
 impl Way {
-    fn interest(self) -> Interest {
+    pub(super) fn interest(self) -> Interest {
         match self {
             Way::In => Interest::Read,
             Way::Out => Interest::Write,
@@ -52,7 +54,7 @@ impl Way {
 
     /// # Safety
     /// The slices are valid.
-    unsafe fn blocking(self, fd: c_int, slices: &[iovec]) -> isize {
+    pub(super) unsafe fn blocking(self, fd: c_int, slices: &[iovec]) -> isize {
         // SAFETY: the caller's.
         unsafe {
             match self {
@@ -69,46 +71,44 @@ impl Way {
     unsafe fn try_once(self, fd: c_int, slices: &[iovec]) -> isize {
         // SAFETY: the caller's.
         let result = unsafe { self.at_once(fd, slices) };
-        let unasked = [fail(libc::EOPNOTSUPP), fail(libc::ENOSYS)].contains(&result);
-        if !unasked {
-            return result;
+        if result == fail(libc::EOPNOTSUPP) || result == fail(libc::ENOSYS) {
+            // SAFETY: the caller's.
+            return unsafe { unflagged::transfer(self, fd, slices) };
         }
-        let waits = !is_ready(fd, self.interest());
-        if waits && ask_mode(fd).is_ok_and(|mode| !mode.nonblocking) {
-            return EAGAIN;
+        result
+    }
+
+    /// As [`try_once`](Way::try_once), for what is left after `done` bytes.
+    ///
+    /// # Safety
+    /// The slices are valid.
+    unsafe fn try_rest(self, fd: c_int, slices: &[iovec], done: usize) -> isize {
+        if done == 0 {
+            // SAFETY: the caller's.
+            return unsafe { self.try_once(fd, slices) };
         }
-        // SAFETY: the caller's.
-        unsafe { self.blocking(fd, slices) }
+        let rest = Rest::new(slices, done);
+        // SAFETY: parts of the caller's slices.
+        unsafe { self.try_once(fd, rest.as_slice()) }
     }
 }
 
 /// Files that are read from and written to in one piece: what comes short is not complete.
 fn is_regular(fd: c_int) -> bool {
-    let mut about = std::mem::MaybeUninit::<libc::stat>::zeroed();
-    // SAFETY: there is room for what the kernel writes.
-    unsafe {
-        let known = libc::fstat(fd, about.as_mut_ptr());
-        known == 0 && about.assume_init().st_mode & libc::S_IFMT == libc::S_IFREG
-    }
+    unflagged::kind_of(fd) == libc::S_IFREG
 }
 
 /// # Safety
 /// The slices are valid, for writing if `way` is in.
 unsafe fn transfer(green: &Green<'_>, way: Way, fd: c_int, slices: &[iovec]) -> Option<isize> {
     let want = total(slices);
+    let mut terms = Terms::default();
     let mut done = 0;
     loop {
-        let tried = || {
-            if done == 0 {
-                // SAFETY: the caller's.
-                return unsafe { way.try_once(fd, slices) };
-            }
-            let rest = Rest::new(slices, done);
-            // SAFETY: parts of the caller's slices.
-            unsafe { way.try_once(fd, rest.as_slice()) }
-        };
+        // SAFETY: the caller's.
+        let tried = || unsafe { way.try_rest(fd, slices, done) };
         let exhausts = |now: isize| (now as usize) < want - done;
-        match green.retry(fd, way.interest(), tried, exhausts) {
+        match green.retry_on(&mut terms, fd, way.interest(), tried, exhausts) {
             Some(now) if now > 0 => done += now as usize,
             // What can't be waited for: a file, which is not in memory.
             None if done > 0 => {
@@ -121,20 +121,26 @@ unsafe fn transfer(green: &Green<'_>, way: Way, fd: c_int, slices: &[iovec]) -> 
                 done += more as usize;
             }
             Some(_) if done > 0 => return Some(done as isize),
+            Some(EAGAIN) if terms.is_over(green) && unflagged::patience_ns(fd) > 0 => {
+                return Some(0);
+            }
             other => return other,
         }
-        let goes_on = match way {
-            Way::In => done < want && is_regular(fd),
-            Way::Out => done < want && !is_nonblocking(fd),
-        };
-        if !goes_on {
+        if done == want {
             return Some(done as isize);
         }
+        match way {
+            Way::In if is_regular(fd) => {}
+            Way::Out if Kind::of(fd).is_stream => {
+                // SAFETY: the caller's.
+                let send = |done| unsafe { unflagged::send(fd, &mut Rest::new(slices, done)) };
+                let end = (fd, Interest::Write);
+                return Some(green.go_on(&mut terms, end, done, want, send));
+            }
+            Way::Out if terms.may_wait(fd) => {}
+            _ => return Some(done as isize),
+        }
     }
-}
-
-fn is_nonblocking(fd: c_int) -> bool {
-    ask_mode(fd).is_ok_and(|mode| mode.nonblocking)
 }
 
 #[inline(always)]

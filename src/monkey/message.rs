@@ -4,10 +4,12 @@ use std::ffi::{c_int, c_uint};
 
 use libc::{iovec, mmsghdr, msghdr, ssize_t, timespec};
 
+use super::datagram::Destination;
 use super::gate::{Green, run_on};
 use super::raw::{finish, raw};
 use super::slices::{Rest, total};
 use super::socket::quiet_after;
+use super::turn::Terms;
 use super::{clocks, hooks};
 use crate::poller::Interest;
 
@@ -24,6 +26,16 @@ unsafe fn slices<'a>(message: *const msghdr) -> &'a [iovec] {
         }
         _ => &[],
     }
+}
+
+/// Where a message goes, if it says so.
+///
+/// # Safety
+/// As [`slices`].
+unsafe fn destination(message: *const msghdr) -> Option<Destination> {
+    // SAFETY: the caller's.
+    let message = unsafe { message.as_ref() }?;
+    Destination::new(message.msg_name.cast(), message.msg_namelen)
 }
 
 #[unsafe(no_mangle)]
@@ -75,7 +87,11 @@ pub(super) unsafe extern "C" fn sendmsg(
         let more = rest.message();
         call(&more, libc::MSG_DONTWAIT | quiet_after(done))
     };
-    let green = |green: &Green<'_>| green.send_all(fd, total(buffers), tried);
+    let green = |green: &Green<'_>| {
+        // SAFETY: the caller's.
+        let to = unsafe { destination(message) };
+        green.send_all(fd, total(buffers), to, tried)
+    };
     finish(run_on(fd, &hooks::sendmsg, green, native))
 }
 
@@ -106,7 +122,14 @@ pub(super) unsafe extern "C" fn recvmmsg(
                 // SAFETY: the caller's, of which `got` have been filled.
                 unsafe { raw!(SYS_recvmmsg, fd, at, count - got, one_try, 0) }
             };
-            match green.retry(fd, Interest::Read, tried, |_| false) {
+            let received = match got {
+                0 => green.retry(fd, Interest::Read, tried, |_| false),
+                _ => {
+                    let terms = &mut Terms::default();
+                    green.leave_error(terms, (fd, Interest::Read), tried, |_| false)
+                }
+            };
+            match received {
                 Some(more) if more > 0 => got += more as c_uint,
                 _ if got > 0 => break,
                 other => return other,
@@ -149,11 +172,17 @@ pub(super) unsafe extern "C" fn sendmmsg(
                 // SAFETY: the caller's message, or one made of its parts.
                 unsafe { raw!(SYS_sendmsg, fd, header, flags | more) }
             };
-            match green.send_all(fd, total(buffers), tried) {
+            // SAFETY: the caller's; see above.
+            let to = unsafe { destination(header) };
+            let want = total(buffers);
+            match green.send_all(fd, want, to, tried) {
                 Some(bytes) if bytes >= 0 => {
                     // SAFETY: the caller's; see above.
                     unsafe { (*at).msg_len = bytes as c_uint };
                     sent += 1;
+                    if (bytes as usize) < want {
+                        break;
+                    }
                 }
                 _ if sent > 0 => break,
                 other => return other,

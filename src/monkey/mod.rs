@@ -157,6 +157,10 @@
 //! * **regular files**: are always ready as far as the kernel tells: they block for as long as
 //!   the disk needs.
 //! * **open(2) of a named pipe, pause(2), fsync(2)**: block.
+//! * **a read of a terminal with VMIN and VTIME, both more than 0**: blocks for as long as VTIME
+//!   allows between two bytes, once the first one is there.
+//! * **a terminal or a device that others read or write at the same time**: may block if they are
+//!   faster. Pipes and sockets don't.
 //! * **pthread_cancel**: is not looked at in these calls. Nor does a signal end one with EINTR.
 //! * **signal handlers that block**: must not, as ever: they would park whoever they interrupt.
 //! * **LD_PRELOAD**: libraries that replace the same functions are passed over.
@@ -169,6 +173,8 @@
 //! accept, connect, sendfile and splice have no flag that says "don't wait": the open file is made
 //! non-blocking for less than a microsecond. An OS thread without a hub, or another process, that
 //! makes a call on the same open file just then may see EAGAIN.
+//! The last close of a socket with SO_LINGER is made on an OS thread of ours, since it waits. A
+//! pipe that has no such flag is opened once more for the time of one call (`/proc` is needed).
 //! While a lock of a file is waited for, or "any child", or an OS thread, the kernel is asked every
 //! 20 ms at last; EDEADLK is not told of locks.
 //!
@@ -198,6 +204,7 @@ mod clocks;
 mod closing;
 mod condition;
 mod connect;
+mod datagram;
 mod descriptor;
 mod dns;
 mod epoll;
@@ -205,6 +212,7 @@ mod file;
 mod futex;
 mod gate;
 mod hooks;
+mod linger;
 mod lives;
 mod lockf;
 mod locks;
@@ -228,6 +236,7 @@ mod threads;
 mod time;
 mod transfer;
 mod turn;
+mod unflagged;
 mod verify;
 
 use std::io;

@@ -52,6 +52,16 @@ impl Rest {
         rest
     }
 
+    /// Ends after `bytes`.
+    pub(super) fn cut(mut self, bytes: usize) -> Rest {
+        let mut room = bytes;
+        for slice in &mut self.slices[..self.length] {
+            slice.iov_len = slice.iov_len.min(room);
+            room -= slice.iov_len;
+        }
+        self
+    }
+
     pub(super) fn as_slice(&self) -> &[iovec] {
         self.slices.get(..self.length).unwrap_or_default()
     }
@@ -95,6 +105,8 @@ mod tests {
         let rest = Rest::new(&all, 5);
         let begin = rest.as_slice()[0].iov_base.cast_const().cast::<u8>();
         assert_eq!(begin, c[2..].as_ptr());
+        let cut = |bytes| total(Rest::new(&all, 2).cut(bytes).as_slice());
+        assert_eq!([0, 1, 4, 6, 9].map(cut), [0, 1, 4, 6, 6]);
     }
 
     #[test]

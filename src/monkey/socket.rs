@@ -8,17 +8,80 @@ use std::ffi::{c_int, c_void};
 
 use libc::{size_t, sockaddr, socklen_t, ssize_t};
 
+use super::datagram::Destination;
 use super::gate::{Green, run_on};
 use super::hooks;
 use super::raw::{fail, finish, raw};
-use super::turn::{has_hung_up, option};
+use super::turn::{Terms, events_of, has_hung_up, option};
 use crate::poller::Interest;
 
 const EAGAIN: isize = fail(libc::EAGAIN);
 
-/// Is this a byte stream? Elsewhere a transfer of fewer bytes than asked for is complete.
-pub(super) fn is_stream(fd: c_int) -> bool {
-    option::<c_int>(fd, libc::SO_TYPE) == Some(libc::SOCK_STREAM)
+/// What decides how a transfer that has moved a part goes on.
+#[derive(Clone, Copy)]
+pub(super) struct Kind {
+    /// Elsewhere a transfer of fewer bytes than asked for is complete.
+    pub(super) is_stream: bool,
+    is_unix: bool,
+}
+
+impl Kind {
+    pub(super) fn of(fd: c_int) -> Kind {
+        Kind {
+            is_stream: option::<c_int>(fd, libc::SO_TYPE) == Some(libc::SOCK_STREAM),
+            is_unix: option::<c_int>(fd, libc::SO_DOMAIN) == Some(libc::AF_UNIX),
+        }
+    }
+
+    /// Tries to move more by `op`. The error of a connection that was reset meanwhile is for the
+    /// next call: so `op` is not called where it would take that error. 0 says that this call is
+    /// to end with what it has moved.
+    ///
+    /// Unix sockets are not asked: there the kernel itself goes on, and takes the error.
+    fn try_more(self, fd: c_int, interest: Interest, op: impl FnOnce() -> isize) -> isize {
+        if self.is_unix {
+            return op();
+        }
+        let (ready, end) = match interest {
+            Interest::Read => (libc::POLLIN, libc::POLLRDHUP | libc::POLLPRI),
+            Interest::Write => (libc::POLLOUT, 0),
+        };
+        let broken = libc::POLLERR | libc::POLLHUP;
+        let seen = events_of(fd, ready | end);
+        if interest == Interest::Read && waiting_bytes(fd) > 0 {
+            op()
+        } else if seen & broken == broken || seen & end != 0 {
+            0
+        } else if seen & (ready | broken) == 0 {
+            EAGAIN
+        } else {
+            op()
+        }
+    }
+}
+
+/// How much a read would find, as far as the socket can say.
+fn waiting_bytes(fd: c_int) -> c_int {
+    let mut bytes: c_int = 0;
+    // SAFETY: there is room for the number.
+    unsafe { raw!(SYS_ioctl, fd, libc::FIONREAD, &raw mut bytes) };
+    bytes
+}
+
+/// Is this the error of a connection, which a socket tells once only?
+fn is_told_once(result: isize) -> bool {
+    matches!(
+        -result as c_int,
+        libc::ECONNRESET
+            | libc::ECONNREFUSED
+            | libc::ECONNABORTED
+            | libc::ETIMEDOUT
+            | libc::EHOSTUNREACH
+            | libc::EHOSTDOWN
+            | libc::ENETUNREACH
+            | libc::ENETDOWN
+            | libc::EPROTO
+    )
 }
 
 impl Green<'_> {
@@ -37,7 +100,7 @@ impl Green<'_> {
         if flags & libc::MSG_PEEK != 0 {
             return self.peek_all(fd, want, || op(0));
         }
-        self.all(fd, Interest::Read, want, op)
+        self.all(&mut Terms::default(), fd, Interest::Read, want, op)
     }
 
     /// Sends all of `want` bytes by `op`, which is told how many it has sent already.
@@ -45,36 +108,97 @@ impl Green<'_> {
         &self,
         fd: c_int,
         want: usize,
+        to: Option<Destination>,
         op: impl Fn(usize) -> isize,
     ) -> Option<isize> {
-        self.all(fd, Interest::Write, want, op)
+        self.all(&mut Terms::sending(to), fd, Interest::Write, want, op)
     }
 
     /// Repeats `op` until it has moved `want` bytes, or what it moves is not a stream. What was
     /// moved before an error is what counts.
     fn all(
         &self,
+        terms: &mut Terms,
         fd: c_int,
         interest: Interest,
         want: usize,
         op: impl Fn(usize) -> isize,
     ) -> Option<isize> {
-        let mut moved = 0;
-        loop {
+        let exhausts = |now: isize| (now as usize) < want;
+        match self.retry_on(terms, fd, interest, || op(0), exhausts) {
+            Some(now) if now > 0 && (now as usize) < want => {
+                Some(self.go_on(terms, (fd, interest), now as usize, want, op))
+            }
+            other => other,
+        }
+    }
+
+    /// Moves the rest of `want` bytes by `op`, once a part was moved, as far as it goes without
+    /// an error.
+    pub(super) fn go_on(
+        &self,
+        terms: &mut Terms,
+        (fd, interest): (c_int, Interest),
+        part: usize,
+        want: usize,
+        op: impl Fn(usize) -> isize,
+    ) -> isize {
+        let kind = Kind::of(fd);
+        let mut moved = part;
+        while moved < want && kind.is_stream && terms.may_wait(fd) {
+            if kind.is_unix && interest == Interest::Write {
+                // There the kernel's timeout is one for each piece of what is sent.
+                terms.renew_deadline();
+            }
             let rest = want - moved;
             let exhausts = |now: isize| (now as usize) < rest;
-            let result = self.retry(fd, interest, || op(moved), exhausts);
+            let result = self.more(terms, (fd, interest), kind, || op(moved), exhausts);
             match result {
-                Some(now) if now > 0 => {
-                    moved += (now as usize).min(rest);
-                    if moved == want || !is_stream(fd) {
-                        return Some(moved as isize);
-                    }
-                }
-                _ if moved > 0 => return Some(moved as isize),
-                other => return other,
+                Some(now) if now > 0 => moved += (now as usize).min(rest),
+                _ => break,
             }
         }
+        moved as isize
+    }
+
+    /// Moves one more part by `op`, for a call that has moved something already. No more than 0 is
+    /// where that call ends.
+    pub(super) fn more(
+        &self,
+        terms: &mut Terms,
+        (fd, interest): (c_int, Interest),
+        kind: Kind,
+        op: impl Fn() -> isize,
+        exhausts: impl Fn(isize) -> bool,
+    ) -> Option<isize> {
+        let attempt = || kind.try_more(fd, interest, &op);
+        if kind.is_unix {
+            return self.retry_on(terms, fd, interest, attempt, exhausts);
+        }
+        self.leave_error(terms, (fd, interest), attempt, exhausts)
+    }
+
+    /// As [`retry_on`](Green::retry_on), but an error of the connection is for the next call too.
+    pub(super) fn leave_error(
+        &self,
+        terms: &mut Terms,
+        (fd, interest): (c_int, Interest),
+        op: impl Fn() -> isize,
+        exhausts: impl Fn(isize) -> bool,
+    ) -> Option<isize> {
+        let mut taken = 0;
+        let attempt = || {
+            let result = op();
+            if is_told_once(result) {
+                taken = result;
+            }
+            result
+        };
+        let result = self.retry_on(terms, fd, interest, attempt, exhausts);
+        if taken != 0 {
+            self.owe(fd, taken);
+        }
+        result
     }
 
     /// MSG_PEEK with MSG_WAITALL: what is there is looked at again whenever more has come.
@@ -129,7 +253,10 @@ unsafe fn send_to(
         return finish(native());
     }
     let tried = |done| call(done, libc::MSG_DONTWAIT | quiet_after(done));
-    let green = |green: &Green<'_>| green.send_all(fd, length, tried);
+    let green = |green: &Green<'_>| {
+        let to = Destination::new(to, to_length);
+        green.send_all(fd, length, to, tried)
+    };
     finish(run_on(fd, hook, green, native))
 }
 

@@ -11,14 +11,10 @@ use super::connect::without_blocking;
 use super::gate::{Green, run_on};
 use super::hooks;
 use super::raw::{fail, finish, raw};
-use super::turn::{ask_mode, is_ready};
+use super::turn::{Terms, is_ready};
 use crate::poller::Interest;
 
 const EAGAIN: isize = fail(libc::EAGAIN);
-
-fn blocks(fd: c_int) -> bool {
-    ask_mode(fd).is_ok_and(|mode| !mode.nonblocking)
-}
 
 /// # Safety
 /// As sendfile(2).
@@ -31,15 +27,19 @@ unsafe fn send_file(
     // SAFETY: the caller's; the kernel moves `offset` on by what it has sent.
     let call = |count: usize| unsafe { raw!(SYS_sendfile, to, from, offset, count) };
     let green = |green: &Green<'_>| {
+        let mut terms = Terms::default();
         let mut sent = 0;
         loop {
+            // The kernel's timeout is one for each piece of what is sent; and it is the piece that
+            // takes the error of a connection, also from a call that has sent others before.
+            terms.renew_deadline();
             let tried = || without_blocking(to, || call(count - sent));
-            match green.retry(to, Interest::Write, tried, |_| false) {
+            match green.retry_on(&mut terms, to, Interest::Write, tried, |_| false) {
                 Some(now) if now > 0 => sent += now as usize,
                 _ if sent > 0 => return Some(sent as isize),
                 other => return other,
             }
-            if sent >= count || !blocks(to) {
+            if sent >= count || !terms.may_wait(to) {
                 return Some(sent as isize);
             }
         }
@@ -100,21 +100,23 @@ pub(super) unsafe extern "C" fn splice(
         without_blocking(from, || without_blocking(to, once))
     };
     let green = |green: &Green<'_>| {
+        // As each end was when it first had to be waited for.
+        let (mut source, mut sink) = (Terms::default(), Terms::default());
         // Which of the two is not ready is not told, so both are asked in turn.
         loop {
             let result = at_once();
             if result != EAGAIN {
                 return Some(result);
             }
-            let (fd, interest) = if is_ready(from, Interest::Read) {
-                (to, Interest::Write)
+            let (fd, interest, terms) = if is_ready(from, Interest::Read) {
+                (to, Interest::Write, &mut sink)
             } else {
-                (from, Interest::Read)
+                (from, Interest::Read, &mut source)
             };
-            if !blocks(fd) {
+            if !terms.may_wait(fd) {
                 return Some(EAGAIN);
             }
-            match green.retry_when_ready(fd, interest, || 0)? {
+            match green.retry_when_ready(terms, fd, interest, || 0)? {
                 0 => {}
                 failed => return Some(failed),
             }

@@ -18,21 +18,22 @@
 //! somebody in this process changes the mode of any descriptor. Who does so, or closes, without
 //! our seeing it (by a system call of his own) is found out when a park has lasted for
 //! [`DOUBT_NS`]: then the kernel is asked once more.
+//!
+//! As in the kernel, a call decides once whether it may wait and until when ([`Terms`]): a mode or
+//! a timeout that changes later is for the next call.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::datagram::Destination;
 use super::gate::Green;
 use super::raw::{fail, raw};
-use super::{clocks, closing, lives};
+use super::{clocks, closing, lives, unflagged};
 use crate::hub::Why;
 use crate::poller::{Interest, Key, Known, Mode};
 
 /// Parks longer than this make sure that the descriptor is still the one they are to wait for.
 const DOUBT_NS: u64 = 100_000_000;
-
-/// Sockets that don't tell when there is room again are asked so often.
-const QUIET_NS: u64 = 4_000_000;
 
 const EAGAIN: isize = fail(libc::EAGAIN);
 const EINTR: isize = fail(libc::EINTR);
@@ -46,8 +47,43 @@ pub(super) fn note_mode_change() {
     MODE_CHANGES.fetch_add(1, Ordering::Release);
 }
 
+/// What a call decides once, however often it has to try.
+#[derive(Debug, Default)]
+pub(super) struct Terms {
+    /// May it wait? As the mode was when it first had to.
+    blocks: Option<bool>,
+    /// When it gives up, if ever.
+    deadline: Option<Option<u64>>,
+    /// Where its datagram goes, if not to the peer.
+    to: Option<Destination>,
+}
+
+impl Terms {
+    pub(super) fn sending(to: Option<Destination>) -> Terms {
+        Terms {
+            to,
+            ..Terms::default()
+        }
+    }
+
+    pub(super) fn may_wait(&mut self, fd: i32) -> bool {
+        let asked = || ask_mode(fd).is_ok_and(|mode| !mode.nonblocking);
+        *self.blocks.get_or_insert_with(asked)
+    }
+
+    /// The next wait has the whole of the timeout again.
+    pub(super) fn renew_deadline(&mut self) {
+        self.deadline = None;
+    }
+
+    /// Has the call given up, as far as it had a deadline?
+    pub(super) fn is_over(&self, green: &Green<'_>) -> bool {
+        green.is_over(self.deadline.flatten())
+    }
+}
+
 /// How a wait ended that did not end well.
-enum Stop {
+pub(super) enum Stop {
     /// With this result.
     With(isize),
     /// The kernel can't tell us when the descriptor is ready.
@@ -70,6 +106,18 @@ impl Green<'_> {
         &self,
         fd: i32,
         interest: Interest,
+        op: impl FnMut() -> isize,
+        exhausts: impl Fn(isize) -> bool,
+    ) -> Option<isize> {
+        self.retry_on(&mut Terms::default(), fd, interest, op, exhausts)
+    }
+
+    /// As [`retry`](Green::retry), for one of several transfers that a call consists of.
+    pub(super) fn retry_on(
+        &self,
+        terms: &mut Terms,
+        fd: i32,
+        interest: Interest,
         mut op: impl FnMut() -> isize,
         exhausts: impl Fn(isize) -> bool,
     ) -> Option<isize> {
@@ -77,7 +125,10 @@ impl Green<'_> {
             return Some(result);
         }
         let mut turn = Turn::new(self, fd, interest);
-        match turn.operate(&mut op) {
+        if turn.owed != 0 {
+            return Some(turn.collect());
+        }
+        match turn.operate(terms, &mut op) {
             Ok(result) => {
                 turn.conclude(result, exhausts);
                 Some(result)
@@ -86,15 +137,29 @@ impl Green<'_> {
         }
     }
 
+    /// The call that moves a part now has taken the error of its socket, which the kernel would
+    /// have left to the next call: so that one fails with it.
+    #[cold]
+    pub(super) fn owe(&self, fd: i32, error: isize) {
+        let mut turn = Turn::new(self, fd, Interest::Read);
+        if turn.key.is_some() || turn.register().is_ok() {
+            let mut poller = self.hub.poller.borrow_mut();
+            if let Some(known) = poller.numbers.get(fd) {
+                known.owed = error as i32;
+            }
+        }
+    }
+
     /// Parks until `fd` seems ready after all; for what can only be asked and not tried.
     pub(super) fn retry_when_ready(
         &self,
+        terms: &mut Terms,
         fd: i32,
         interest: Interest,
         op: impl Fn() -> isize,
     ) -> Option<isize> {
         let attempt = || if is_ready(fd, interest) { op() } else { EAGAIN };
-        self.retry(fd, interest, attempt, |_| false)
+        self.retry_on(terms, fd, interest, attempt, |_| false)
     }
 }
 
@@ -143,7 +208,8 @@ impl Watch {
         if !sure && doubt_at <= green.hub.now() {
             self.doubts = false;
             for turn in &mut turns {
-                turn.key.into_iter().for_each(|key| turn.make_sure(key));
+                // Whatever is wrong with it, the kernel says so when it is asked again.
+                turn.key.map(|key| turn.make_sure(key));
             }
         }
         Ok(())
@@ -163,7 +229,7 @@ pub(super) fn has_hung_up(fd: i32) -> bool {
     events_of(fd, libc::POLLRDHUP) != 0
 }
 
-fn events_of(fd: i32, events: i16) -> i16 {
+pub(super) fn events_of(fd: i32, events: i16) -> i16 {
     let mut one = libc::pollfd {
         fd,
         events,
@@ -177,13 +243,15 @@ fn events_of(fd: i32, events: i16) -> i16 {
 }
 
 /// One call's place in the queue of its descriptor; left when dropped.
-struct Turn<'a> {
+pub(super) struct Turn<'a> {
     green: &'a Green<'a>,
     fd: i32,
     interest: Interest,
     key: Option<Key>,
     mode: Option<Mode>,
     queued: bool,
+    /// The error that an earlier call owes to this one, or 0.
+    owed: i32,
     /// Watched in its place, since the descriptor itself is watched for somebody else.
     duplicate: Option<OwnedFd>,
     /// When to ask the kernel once more; `u64::MAX` once that was done.
@@ -191,7 +259,7 @@ struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    fn new(green: &'a Green<'a>, fd: i32, interest: Interest) -> Turn<'a> {
+    pub(super) fn new(green: &'a Green<'a>, fd: i32, interest: Interest) -> Turn<'a> {
         let mut turn = Turn {
             green,
             fd,
@@ -199,6 +267,7 @@ impl<'a> Turn<'a> {
             key: None,
             mode: None,
             queued: false,
+            owed: 0,
             duplicate: None,
             doubt_at: 0,
         };
@@ -209,35 +278,58 @@ impl<'a> Turn<'a> {
             return turn;
         }
         turn.key = Some(known.key);
+        turn.owed = known.owed;
         let current = known.mode.asked_at == MODE_CHANGES.load(Ordering::Acquire);
         turn.mode = current.then_some(known.mode);
         turn
     }
 
-    fn operate(&mut self, op: &mut impl FnMut() -> isize) -> Result<isize, Stop> {
-        let mut deadline = None;
+    fn operate(
+        &mut self,
+        terms: &mut Terms,
+        op: &mut impl FnMut() -> isize,
+    ) -> Result<isize, Stop> {
         loop {
-            if self.may_try()? {
+            let tried = self.may_try()?;
+            if tried {
                 match op() {
                     EINTR => continue,
                     EAGAIN => {}
                     result => return Ok(result),
                 }
-                self.exhausted();
             }
             let mode = self.mode()?;
-            if mode.nonblocking {
-                return Ok(op());
+            if !*terms.blocks.get_or_insert(!mode.nonblocking) {
+                return Ok(if tried { EAGAIN } else { op() });
             }
-            let deadline = *deadline.get_or_insert_with(|| match self.interest {
+            let deadline = *terms.deadline.get_or_insert_with(|| match self.interest {
                 Interest::Read => self.after(mode.read_timeout),
                 Interest::Write => self.after(mode.write_timeout),
             });
             if self.green.is_over(deadline) {
                 return Err(Stop::With(EAGAIN));
             }
+            if let Some(to) = terms.to.as_mut().filter(|_| tried)
+                && to.is_full(self.fd)
+            {
+                to.wait(self.green, deadline)?;
+                continue;
+            }
+            if tried {
+                self.exhausted();
+            }
             self.wait(deadline)?;
         }
+    }
+
+    /// The error that an earlier call has left to this one.
+    #[cold]
+    fn collect(&mut self) -> isize {
+        let mut poller = self.green.hub.poller.borrow_mut();
+        if let Some(known) = poller.numbers.get(self.fd) {
+            known.owed = 0;
+        }
+        std::mem::take(&mut self.owed) as isize
     }
 
     fn after(&self, timeout_ns: u64) -> Option<u64> {
@@ -291,50 +383,35 @@ impl<'a> Turn<'a> {
     }
 
     /// Waits for the first event from now on.
-    fn wait(&mut self, deadline: Option<u64>) -> Result<(), Stop> {
+    pub(super) fn wait(&mut self, deadline: Option<u64>) -> Result<(), Stop> {
         let key = self.enqueue()?;
         let doubts = self.doubt_at != u64::MAX;
         if doubts && self.doubt_at == 0 {
             self.doubt_at = self.green.hub.now().saturating_add(DOUBT_NS);
         }
-        let mut until = deadline.unwrap_or(u64::MAX).min(self.doubt_at);
-        if self.interest == Interest::Write && self.mode.is_some_and(|mode| mode.keeps_quiet) {
-            until = until.min(self.green.deadline_in(QUIET_NS).unwrap_or(u64::MAX));
-        }
+        let until = deadline.unwrap_or(u64::MAX).min(self.doubt_at);
         let why = match self.interest {
             Interest::Read => Why::Readable(self.fd),
             Interest::Write => Why::Writable(self.fd),
         };
         let until = (until != u64::MAX).then_some(until);
         self.green.park(why, until).map_err(Stop::With)?;
-        let quiet = self.interest == Interest::Write;
-        if quiet && self.mode.is_some_and(|mode| mode.keeps_quiet) {
-            self.suppose_ready(key);
-        }
         if doubts && self.doubt_at <= self.green.hub.now() {
-            self.make_sure(key);
+            self.make_sure(key)?;
         }
         Ok(())
     }
 
-    fn suppose_ready(&self, key: Key) {
-        let ready = crate::sys::epoll::Readiness {
-            readable: false,
-            writable: true,
-            closing: false,
-        };
-        let mut poller = self.green.hub.poller.borrow_mut();
-        poller.registry().fire(key, ready, &mut |_| {});
-    }
-
     /// After a long wait: is what the kernel watches still what we wait for? An event that was
     /// missed is told by this as well.
-    fn make_sure(&mut self, key: Key) {
+    fn make_sure(&mut self, key: Key) -> Result<(), Stop> {
         self.doubt_at = u64::MAX;
-        self.mode = None;
+        let mode = ask_mode(self.fd);
         if self.duplicate.is_some() {
-            return;
+            return mode.map(drop).map_err(Stop::With);
         }
+        // For later calls: this one has decided whether it waits.
+        mode.into_iter().for_each(|mode| self.remember(mode));
         let poller = self.green.hub.poller.borrow_mut();
         // SAFETY: an open descriptor, or else the kernel says so.
         let fd = unsafe { borrow(self.fd) };
@@ -346,6 +423,7 @@ impl<'a> Turn<'a> {
             self.queued = false;
             self.key = None;
         }
+        Ok(())
     }
 
     fn enqueue(&mut self) -> Result<Key, Stop> {
@@ -377,7 +455,16 @@ impl<'a> Turn<'a> {
             Ok(key) => {
                 let mode = self.mode.unwrap_or_default();
                 let fd = self.fd;
-                poller.numbers.set(fd, Known { key, life, mode });
+                let owed = 0;
+                poller.numbers.set(
+                    fd,
+                    Known {
+                        key,
+                        life,
+                        mode,
+                        owed,
+                    },
+                );
                 key
             }
             Err(error) => match error.raw_os_error() {
@@ -448,12 +535,15 @@ pub(super) fn ask_mode(fd: i32) -> Result<Mode, isize> {
         ..Mode::default()
     };
     let Some(kind) = option::<i32>(fd, libc::SO_TYPE) else {
+        mode.read_timeout = unflagged::patience_ns(fd);
+        if mode.read_timeout > 0 {
+            // Its settings may change out of sight.
+            mode.asked_at = 0;
+        }
         return Ok(mode);
     };
     let protocol = option::<i32>(fd, libc::SO_PROTOCOL);
-    let domain = option::<i32>(fd, libc::SO_DOMAIN);
     mode.tells_all = kind == libc::SOCK_STREAM && protocol == Some(libc::IPPROTO_TCP);
-    mode.keeps_quiet = kind != libc::SOCK_STREAM && domain == Some(libc::AF_UNIX);
     mode.read_timeout = timeout(fd, libc::SO_RCVTIMEO);
     mode.write_timeout = timeout(fd, libc::SO_SNDTIMEO);
     Ok(mode)

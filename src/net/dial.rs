@@ -6,16 +6,19 @@ use crate::hub::sim::{Network, Sim, simulation};
 use crate::io::{Source, sit_out};
 use crate::poller::Interest;
 use crate::sys::addr::SockAddr;
-use crate::sys::errno;
 use crate::sys::socket::{self, Connect, Kind};
+use crate::sys::{self, errno};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The pauses between tries where the kernel offers no event to wait for.
 const RETRY_MIN: Duration = Duration::from_millis(1);
-const RETRY_MAX: Duration = Duration::from_millis(64);
+const RETRY_MAX: Duration = Duration::from_millis(16);
+
+/// After so many waits in one send a probe is no longer believed.
+const PROBES_MAX: u32 = 64;
 
 /// A moment to give up at, by the hub's clock; `None` is never.
 #[derive(Clone, Copy, Debug)]
@@ -114,19 +117,72 @@ pub(crate) fn unix(addr: &SockAddr) -> io::Result<Source> {
 
 /// Runs `op` until it doesn't say WouldBlock, with pauses in between, under the source's own
 /// nonblocking mode and write timeout. For Unix sockets whose peer is full: epoll says nothing.
-pub(crate) fn retry_on_timer<R>(
+fn retry_on_timer<R>(
+    source: &Source,
+    op: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+) -> io::Result<R> {
+    let mut pause = RETRY_MIN;
+    retry_after(source, op, |left| {
+        sleep(pause.min(left));
+        pause = (pause * 2).min(RETRY_MAX);
+        Ok(())
+    })
+}
+
+/// Runs `op`, which sends a datagram to `addr`, until it doesn't say WouldBlock. If the receiver's
+/// queue is full, which epoll does not say of `source`, it does of a socket that is connected to
+/// the receiver.
+pub(crate) fn retry_for_room<R>(
+    source: &Source,
+    addr: &SockAddr,
+    op: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+) -> io::Result<R> {
+    let (mut probes, mut pause) = (0, RETRY_MIN);
+    retry_after(source, op, |left| {
+        let limit = (left < Duration::MAX).then_some(left);
+        if !sys::fd::poll(Some(source.as_fd()), false, true, Some(0))? {
+            // Its own buffer is full.
+            return ready_or_late(source.wait(Interest::Write, limit));
+        }
+        probes += 1;
+        if probes <= PROBES_MAX
+            && let Ok(probe) = socket::open(socket::UNIX, Kind::Datagram)
+            && socket::connect(probe.as_fd(), addr).is_ok()
+        {
+            return ready_or_late(Source::new(probe).wait(Interest::Write, limit));
+        }
+        sleep(pause.min(left));
+        pause = (pause * 2).min(RETRY_MAX);
+        Ok(())
+    })
+}
+
+/// The limit of one wait is no failure yet. A timeout of the greenlet, which has an errno, is one.
+fn ready_or_late(waited: io::Result<()>) -> io::Result<()> {
+    match waited {
+        Err(error) if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() => {
+            Ok(())
+        }
+        waited => waited,
+    }
+}
+
+/// Runs `op` until it doesn't say WouldBlock, and `wait`, which is told how much time is left, in
+/// between; under the source's own nonblocking mode and write timeout.
+fn retry_after<R>(
     source: &Source,
     mut op: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+    mut wait: impl FnMut(Duration) -> io::Result<()>,
 ) -> io::Result<R> {
     let mut deadline = None;
-    let mut pause = RETRY_MIN;
+    let nonblocking = source.is_nonblocking();
     loop {
         let error = match op(source.as_fd()) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => error,
             done => return done,
         };
-        if source.is_nonblocking() {
+        if nonblocking {
             return Err(error);
         }
         let deadline =
@@ -135,8 +191,7 @@ pub(crate) fn retry_on_timer<R>(
         if left.is_zero() {
             return Err(error);
         }
-        sleep(pause.min(left));
-        pause = (pause * 2).min(RETRY_MAX);
+        wait(left)?;
     }
 }
 

@@ -21,8 +21,6 @@ pub(crate) struct Mode {
     pub(crate) nonblocking: bool,
     /// Fewer bytes than asked for prove that there are no more: so it is with TCP.
     pub(crate) tells_all: bool,
-    /// The kernel does not tell when there is room again: Unix sockets that are no streams.
-    pub(crate) keeps_quiet: bool,
     /// Nanoseconds; 0 for none.
     pub(crate) read_timeout: u64,
     pub(crate) write_timeout: u64,
@@ -34,6 +32,8 @@ pub(crate) struct Known {
     pub(crate) key: Key,
     pub(crate) life: u32,
     pub(crate) mode: Mode,
+    /// A failure that the next call is to return, as the kernel says it; 0 for none.
+    pub(crate) owed: i32,
 }
 
 /// See the head of this file.
@@ -79,6 +79,7 @@ mod tests {
             key: registry.insert(7),
             life,
             mode: Mode::default(),
+            owed: 0,
         };
         let (small, large) = (known(1), known(2));
         numbers.set(7, small);

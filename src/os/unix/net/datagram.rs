@@ -1,7 +1,7 @@
 //! A Unix datagram socket.
 use super::{SocketAddr, path_addr};
 use crate::io::Source;
-use crate::net::dial::retry_on_timer;
+use crate::net::dial::retry_for_room;
 use crate::net::{Shutdown, adopt};
 use crate::poller::Interest;
 use crate::sys::addr::SockAddr;
@@ -193,8 +193,8 @@ impl UnixDatagram {
     ///
     /// # Parks
     ///
-    /// While the receiver's queue is full. The kernel has no event for that without a connection,
-    /// so it tries again after 1 ms, then after twice as long each time, up to 64 ms. The write
+    /// While the receiver's queue is full. The wait needs a socket more, which is connected to the
+    /// receiver; where there can be none, the send is tried again every 1 to 16 ms. The write
     /// timeout and a kill end the wait, with nothing sent.
     pub fn send_to<P: AsRef<Path>>(&self, buf: &[u8], path: P) -> io::Result<usize> {
         self.send_raw(buf, &path_addr(path.as_ref())?)
@@ -214,7 +214,7 @@ impl UnixDatagram {
     }
 
     fn send_raw(&self, buf: &[u8], addr: &SockAddr) -> io::Result<usize> {
-        retry_on_timer(&self.source, |fd| socket::send_to(fd, buf, addr))
+        retry_for_room(&self.source, addr, |fd| socket::send_to(fd, buf, addr))
     }
 
     /// Sends one datagram to the peer that it is connected to.

@@ -76,7 +76,7 @@ impl UnixStream {
     /// # Parks
     ///
     /// While the listener's backlog is full. The kernel has no event for that, so it tries again
-    /// after 1 ms, then after twice as long each time, up to 64 ms. A kill gives the attempt up.
+    /// after 1 ms, then after twice as long each time, up to 16 ms. A kill gives the attempt up.
     pub fn connect<P: AsRef<Path>>(path: P) -> io::Result<UnixStream> {
         dial::unix(&path_addr(path.as_ref())?).map(UnixStream::from_source)
     }
