@@ -166,3 +166,26 @@ fn the_senders_own_buffer_may_be_full_as_well() {
         });
     });
 }
+
+#[test]
+fn a_full_receiver_does_not_hold_up_what_goes_elsewhere() {
+    on_one_os_thread(|| {
+        green(|| {
+            let ((slow, to_slow), (fast, to_fast)) = (receiver(), receiver());
+            let sender = full(&to_slow);
+            // The socket is known to the hub as well once somebody has waited for it.
+            sender.set_read_timeout(Some(ms(1))).unwrap();
+            assert_eq!(
+                sender.recv(&mut [0]).unwrap_err().kind(),
+                ErrorKind::WouldBlock
+            );
+            let waits = sender.try_clone().unwrap();
+            let waits = thread::spawn(move || waits.send_to_addr(b"late", &to_slow).unwrap());
+            thread::sleep(ms(20));
+            sender.send_to_addr(b"soon", &to_fast).unwrap();
+            assert_eq!(take_until(&fast, b"soon", 1).len(), 1);
+            take_until(&slow, b"late", 1);
+            assert_eq!(waits.join().unwrap(), 4);
+        });
+    });
+}

@@ -67,7 +67,11 @@ impl Terms {
     }
 
     pub(super) fn may_wait(&mut self, fd: i32) -> bool {
-        let asked = || ask_mode(fd).is_ok_and(|mode| !mode.nonblocking);
+        let asked = || {
+            // SAFETY: F_GETFL takes no pointer.
+            let flags = unsafe { raw!(SYS_fcntl, fd, libc::F_GETFL) };
+            flags >= 0 && flags as i32 & libc::O_NONBLOCK == 0
+        };
         *self.blocks.get_or_insert_with(asked)
     }
 
@@ -312,6 +316,8 @@ impl<'a> Turn<'a> {
             if let Some(to) = terms.to.as_mut().filter(|_| tried)
                 && to.is_full(self.fd)
             {
+                // Meanwhile others may send elsewhere.
+                self.leave();
                 to.wait(self.green, deadline)?;
                 continue;
             }
@@ -498,15 +504,25 @@ impl<'a> Turn<'a> {
     }
 }
 
+impl Turn<'_> {
+    /// Leaves the queue, and wakes the next in it if there may be something for it.
+    fn leave(&mut self) {
+        let queued = std::mem::take(&mut self.queued);
+        let Some(key) = self.key.filter(|_| queued) else {
+            return;
+        };
+        let hub = self.green.hub;
+        let mut poller = hub.poller.borrow_mut();
+        let next = poller.registry().leave(key, self.interest, self.green.task);
+        drop(poller);
+        next.into_iter().for_each(|next| hub.wake(next.get()));
+    }
+}
+
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
+        self.leave();
         let hub = self.green.hub;
-        if let Some(key) = self.key.filter(|_| self.queued) {
-            let mut poller = hub.poller.borrow_mut();
-            let next = poller.registry().leave(key, self.interest, self.green.task);
-            drop(poller);
-            next.into_iter().for_each(|next| hub.wake(next.get()));
-        }
         if let (Some(duplicate), Some(key)) = (&self.duplicate, self.key) {
             hub.deregister(key, duplicate.as_fd());
         }
