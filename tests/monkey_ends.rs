@@ -125,3 +125,29 @@ fn destructors_of_a_patched_thread_park_after_a_kill() {
     assert!(told.recv().is_err());
     assert_eq!(ENDED.load(Ordering::Relaxed), 4);
 }
+
+/// OS threads that end with threads of std parked on them, which are greenlets.
+#[test]
+fn os_threads_leave_no_descriptors_behind() {
+    // Other tests of this file have descriptors of their own: each of 100 would leave two.
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    greenroom::monkey::patch_all().unwrap();
+    let before = descriptors();
+    for _ in 0..100 {
+        let ends = || {
+            drop(thread::spawn(|| thread::sleep(Duration::from_secs(99))));
+            greenroom::yield_now();
+            // On one of its own, unpatched threads have no hub.
+            drop(spawn(|| {
+                thread::spawn(|| thread::sleep(Duration::from_secs(99)))
+            }));
+            greenroom::yield_now();
+        };
+        os_thread(ends).join().unwrap();
+    }
+    assert!(
+        descriptors() < before + 50,
+        "{before} and then {}",
+        descriptors()
+    );
+}

@@ -35,6 +35,7 @@ use std::time::Duration;
 use crate::hub::task::Frame;
 use crate::hub::waker::wake_task;
 use crate::hub::{Hub, State, Task, TaskPtr, TaskRef, Why, current_hub, with_hub};
+use crate::sys::sleeper::Sleeper;
 use crate::sys::{clock, errno, panics};
 use frames::Entered;
 pub(crate) use recall::{Recall, recallable};
@@ -443,13 +444,8 @@ fn park_with_something_due(hub: &Hub, task: TaskPtr, deadline: Option<u64>) {
 
 #[inline(never)]
 fn park_natively(deadline: Option<u64>) {
-    match deadline {
-        None => thread::park(),
-        Some(deadline) => {
-            let left = deadline.saturating_sub(clock::now_ns());
-            thread::park_timeout(Duration::from_nanos(left));
-        }
-    }
+    let limit = deadline.map(|deadline| deadline.saturating_sub(clock::now_ns()));
+    Sleeper::current().sleep(limit);
 }
 
 /// Counts an operation that never waits, and after many of them in a row lets the others run

@@ -224,7 +224,8 @@ impl<T: 'static> Drop for Node<T> {
         let Some(mut nested) = self.nested.take() else {
             return;
         };
-        let ended = while_dying(nested.control().id(), || nested.end());
+        let control = Rc::clone(nested.control());
+        let ended = while_dying(&control, || nested.end());
         if !ended {
             tell_of_leak(&nested);
         }
@@ -240,25 +241,38 @@ impl<T: 'static> Drop for Node<T> {
 
 thread_local! {
     /// Fibers that are being dropped: theirs is no fiber's stack any more.
-    static DYING: RefCell<Vec<CoroutineId>> = const { RefCell::new(Vec::new()) };
+    static DYING: RefCell<Vec<Rc<Control>>> = const { RefCell::new(Vec::new()) };
 }
 
-fn while_dying<R>(id: CoroutineId, f: impl FnOnce() -> R) -> R {
+fn while_dying<R>(control: &Rc<Control>, f: impl FnOnce() -> R) -> R {
     // At the end of the thread there is nobody left to switch to.
-    let _ = DYING.try_with(|dying| dying.borrow_mut().push(id));
+    let _ = DYING.try_with(|dying| dying.borrow_mut().push(Rc::clone(control)));
     let result = f();
-    let _ = DYING.try_with(|dying| dying.borrow_mut().retain(|other| *other != id));
+    let _ = DYING.try_with(|dying| {
+        dying
+            .borrow_mut()
+            .retain(|other| !Rc::ptr_eq(other, control))
+    });
     result
 }
 
-/// Whether whoever runs is a destructor of a fiber that is being dropped, or of a thread-local.
+/// Whether this is a destructor of a fiber that is being dropped, or of a thread-local. Never
+/// returns from too many calls by such a fiber: it has caught its unwind and goes on.
 pub(super) fn is_dying() -> bool {
-    let innermost = innermost();
-    ending::has_begun()
-        || innermost.is_some_and(|id| {
-            let dying = DYING.try_with(|dying| dying.borrow().contains(&id));
-            dying.unwrap_or(true)
-        })
+    if ending::has_begun() {
+        return true;
+    }
+    let Some(id) = innermost() else { return false };
+    let Ok(dying) = DYING.try_with(|dying| {
+        let dying = dying.borrow();
+        dying.iter().find(|control| control.id() == id).cloned()
+    }) else {
+        return true;
+    };
+    if let Some(control) = &dying {
+        control.count_try();
+    }
+    dying.is_some()
 }
 
 fn tell_of_leak(nested: &Nested) {

@@ -101,7 +101,8 @@ type Outcome<Ret> = Rc<Cell<Option<thread::Result<Ret>>>>;
 /// Dropped half-way it unwinds from where it stands, and its destructors run, in the greenlet
 /// that drops it. It can't below a [`foreign`](crate::foreign) call, in a build with
 /// `panic = "abort"`, where such a destructor yields, and in the destructors of thread-locals at
-/// the end of the OS thread: its stack is then leaked, with a line in the log.
+/// the end of the OS thread: its stack is then leaked, with a line in the log. So is that of a body
+/// which catches the unwind and yields again, when it has done so 100 times.
 ///
 /// # Examples
 /// ```

@@ -10,9 +10,12 @@
 //!            <-------- switch -----  returns       the stack may be used again
 //! ```
 //!
-//! A body is never freed half-way. To end one early it is resumed once more, to unwind; what
-//! withstands that is left where it is for good: *stuck*, its stack leaked. So is each that is
-//! left when its OS thread ends: what of the thread's locals it stands in may be gone.
+//! A body is never freed half-way. To end one early it is resumed once more, to unwind. A body
+//! that can't be unwound is left where it is for good: it is *stuck*, its stack leaked. These are
+//! * a body that has caught its unwind [`TRIES_MAX`] times, and gone on;
+//! * each body left when its OS thread ends: a thread-local that it stands in may be gone;
+//! * a body that is to end while it runs, by a destructor that `exit` calls on its stack;
+//! * one with frames that must not be unwound.
 //!
 //! Facts:
 //! 1. `leave` switches only while its body is the innermost one of the greenlet that resumed it:
@@ -42,14 +45,20 @@ pub(crate) struct Nested {
     control: Rc<Control>,
 }
 
+/// How many tries of a body to go on, though it is to end, are answered by another unwind.
+const TRIES_MAX: u32 = 100;
+
 /// What the body and those who resume it share.
 pub(crate) struct Control {
     id: CoroutineId,
     suspender: Cell<Option<Suspender>>,
     /// How the resumer stood, and how many panics it had under way.
     resumed: Cell<Option<(Standing, Option<usize>)>>,
+    runs: Cell<bool>,
     /// It is to unwind instead of going on.
     ending: Cell<bool>,
+    /// How often it has tried to go on since then.
+    tries: Cell<u32>,
     /// It was to unwind, and can't.
     stuck: Cell<bool>,
 }
@@ -84,7 +93,9 @@ impl Nested {
             id: CoroutineId::next(),
             suspender: Cell::new(None),
             resumed: Cell::new(None),
+            runs: Cell::new(false),
             ending: Cell::new(false),
+            tries: Cell::new(0),
             stuck: Cell::new(false),
         });
         let theirs = Rc::clone(&control);
@@ -132,7 +143,9 @@ impl Nested {
             .resumed
             .set(Some((Standing::now(), panics::depth())));
         let outer = step_to(Some(control.id));
+        control.runs.set(true);
         let ended = coroutine.resume();
+        control.runs.set(false);
         step_to(outer);
         ending::look();
         if ended && let Some(coroutine) = self.coroutine.take() {
@@ -145,7 +158,7 @@ impl Nested {
     /// withstood that, and is stuck for good.
     pub(crate) fn end(&mut self) -> bool {
         self.control.ending.set(true);
-        if self.coroutine.is_some() && ending::has_begun() {
+        if self.coroutine.is_some() && (ending::has_begun() || self.control.runs.get()) {
             self.control.stuck.set(true);
             return false;
         }
@@ -183,10 +196,11 @@ impl Control {
     ///
     /// Never returns where the body is to end: it unwinds, or is stuck.
     pub(crate) fn leave(&self) -> Result<(), Misplaced> {
-        self.may_leave()?;
-        if self.ending.get() {
+        let place = self.may_leave();
+        if self.ending.get() && place != Err(Misplaced::Elsewhere) {
             self.finish();
         }
+        place?;
         if self.unwinds() {
             self.stick();
         }
@@ -213,10 +227,21 @@ impl Control {
     }
 
     fn finish(&self) -> ! {
+        self.count_try();
         if cancel::caller_may_unwind() && !self.unwinds() {
             cancel::unwind();
         }
         self.stick()
+    }
+
+    /// Counts a try of the body to go on though it is to end; never returns from one too many. By
+    /// the body itself only.
+    pub(crate) fn count_try(&self) {
+        let tries = self.tries.get();
+        self.tries.set(tries + 1);
+        if tries >= TRIES_MAX {
+            self.stick();
+        }
     }
 
     /// Whether the body itself has a panic under way, not only its resumer.

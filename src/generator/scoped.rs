@@ -13,7 +13,9 @@ use std::thread;
 
 use super::nested::Nested;
 use super::{Exchange, Generator, GeneratorState, Outcome, Yielder, body};
+use crate::cancel;
 use crate::coroutine;
+use crate::hub::{Why, with_hub};
 use crate::sys::panics;
 
 /// Makes a generator that borrows nothing.
@@ -97,9 +99,11 @@ where
 ///
 /// # Parks
 /// As both do. A body that can't be unwound (it yields in a destructor, or below a
-/// [`foreign`](crate::foreign) call; in a build with `panic = "abort"` none can) must run to its
-/// end: if it has not, this stands still for good, since neither to go on nor to unwind would be
-/// sound.
+/// [`foreign`](crate::foreign) call; it catches the unwind 100 times and yields again; in a build
+/// with `panic = "abort"` none can) must run to its end. If it has not, the greenlet that has
+/// called this parks for good, with a line in the log, and withstands each kill: what is borrowed
+/// may be used by greenlets of a scope inside of the body, so neither to go on nor to unwind would
+/// be sound. In the root the OS thread stands still.
 pub fn scoped<In, Out, Ret, B, F, R>(body: B, f: F) -> io::Result<R>
 where
     B: FnOnce(&Yielder<In, Out>, In) -> Ret,
@@ -124,11 +128,17 @@ fn stand_still() -> ! {
     panics::log_quietly(|| {
         log::error!(
             "greenroom: a generator that borrows can't be unwound; \
-             this OS thread stands still for good"
+             the greenlet that has called `scoped` stands still for good"
         );
     });
+    let in_greenlet = with_hub(|hub| hub.is_some_and(|hub| hub.running_greenlet().is_some()));
     loop {
-        thread::park();
+        if in_greenlet {
+            // Shielded: nothing is delivered, and only a root is ever told that it is stuck.
+            cancel::shield(|| cancel::park_on(Why::Helper("a generator that can't end"), None));
+        } else {
+            thread::park();
+        }
     }
 }
 

@@ -12,18 +12,19 @@ use std::io;
 use crate::hub::{Hub, Task};
 
 #[cfg(feature = "monkey")]
-pub(super) use own::{end, ends, for_new, give};
+pub(crate) use own::{before_exit, of, of_greenlet, state, turn_on};
 #[cfg(feature = "monkey")]
-pub(crate) use own::{of, of_greenlet, state, turn_on};
+pub(super) use own::{end, ends, for_new, give};
 
 #[cfg(feature = "monkey")]
 mod own {
     use super::{Hub, Task, io};
     use crate::cancel;
     use crate::greenlet::Greenlet;
-    use crate::hub::with_hub;
+    use crate::hub::TaskPtr;
+    use crate::hub::{forget_hub, with_hub};
     use crate::sys::ending;
-    use crate::sys::identity::{Identity, probe};
+    use crate::sys::identity::{Identity, is_at_home, probe};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -94,6 +95,27 @@ mod own {
             ending::begin();
             // SAFETY: they are what the running greenlet runs with, and nobody else has them.
             cancel::foreign(|| unsafe { identity.run_destructors() });
+        }
+    }
+
+    /// To be called before exit(3), which destroys the thread-locals that are in place, on top of
+    /// the caller's frames. From here on nothing is resumed that may stand inside of one of them.
+    /// For those of an OS thread `sys::ending` sees to it.
+    pub(crate) fn before_exit() {
+        if is_at_home() {
+            return;
+        }
+        let task = with_hub(|hub| hub?.running_greenlet());
+        let is_alone = |task: &TaskPtr| of(task.get()).is_some_and(|own| own.has_one_user());
+        ending::begin();
+        match task.filter(is_alone) {
+            // As at its own end: it may park, since nobody else has these thread-locals.
+            Some(task) => {
+                cancel::shield_to_the_end(task.get());
+                cancel::add_foreign(1);
+            }
+            // A park would let those run that share them.
+            None => forget_hub(),
         }
     }
 }

@@ -8,10 +8,11 @@
 //! * A forked child forgets the pointer: it begins without a hub and never touches its parent's
 //!   epoll set. If a greenlet that forked returns in the child, the child ends there, as one
 //!   does whose forking thread returns.
-//! * When a thread ends with parked greenlets, they and the hub are leaked, and who joins them
+//! * When a thread ends with parked greenlets, they and their stacks are leaked, and who joins them
 //!   from elsewhere is told. To unwind their stacks there, or to let them run on, in the middle
 //!   of the destruction of thread-locals, would be a use after free reachable from safe code. So
-//!   the hub goes before the first of these, where that can be seen (`sys::ending`).
+//!   the hub goes before the first of these, where that can be seen (`sys::ending`). The rest of
+//!   the hub is freed, its descriptors above all: nothing that runs again knows its address.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -20,7 +21,7 @@ use std::ptr;
 use std::rc::Rc;
 
 use super::sim::World;
-use super::{Exit, Hub, Task, ended};
+use super::{Exit, Hub, Task, ended, owner};
 use crate::sys;
 
 thread_local! {
@@ -47,17 +48,22 @@ fn end_with_thread() {
     hub.ok().flatten().into_iter().for_each(retire);
 }
 
-/// Ends a hub: for good if all its greenlets have ended, by leaking it otherwise.
+/// Ends a hub. Greenlets that are left on it are leaked, with their stacks.
 fn retire(hub: Rc<Hub>) {
+    if hub.forks != sys::fork::generation() {
+        // In a forked child: it is the parent's.
+        return std::mem::forget(hub);
+    }
     hub.shared.close();
     let left = hub.alive();
-    if left == 0 {
-        drop(hub);
-    } else {
+    if left > 0 {
         log::info!("greenroom: an OS thread ends; its {left} parked greenlets are leaked");
         hub.each_task(|task| abandon(task));
         ended::tell(&hub.shared);
-        std::mem::forget(hub);
+        // Of the stacks only those are kept that somebody has left something on.
+        if let Ok(mut stacks) = hub.stacks.try_borrow_mut() {
+            while stacks.trim_all() > 0 {}
+        }
     }
 }
 
@@ -103,8 +109,9 @@ pub(crate) fn with_hub<R>(f: impl FnOnce(Option<&Hub>) -> R) -> R {
     let hub = CURRENT.get();
     // SAFETY: the pointer is set only by this file, to a hub that its owner (OWNER, or the frame
     // of `run_on_fresh_hub`) keeps until it has reset the pointer. `f` may park: the hub then
-    // stays, because its owner can't go on while a greenlet of it runs or is to be resumed; a
-    // hub whose greenlets never are is leaked, never dropped.
+    // stays, because its owner can't go on while a greenlet of it runs or is to be resumed. When
+    // the owner drops it with greenlets left, at the end of the thread or in the middle of `exit`,
+    // none of them is ever resumed, nor does `exit` return: so no such `f` goes on.
     f(unsafe { hub.as_ref() })
 }
 
@@ -164,6 +171,9 @@ pub(crate) fn run_on_fresh_hub<R>(
         }
     }
     let hub = Hub::new(world)?;
+    if hub.shared.is_inner() {
+        hub.root.local().owner_number.set(owner::current());
+    }
     let former = CURRENT.replace(Rc::as_ptr(&hub));
     if former.is_null() {
         sys::ending::watch(end_with_thread);

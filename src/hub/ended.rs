@@ -18,20 +18,20 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, Thread};
 
 use super::pulse::hubs;
 use super::{Hub, Message, Shared, Why, with_hub};
 use crate::sys::fork::{self, PerProcess};
 use crate::sys::lock::lock;
+use crate::sys::sleeper::Sleeper;
 
 /// The numbers of hubs that have ended so, and whether there is one.
 static NUMBERS: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
 static ANY: AtomicBool = AtomicBool::new(false);
 /// OS threads without a hub that wait.
-static PLAIN_THREADS: PerProcess<Mutex<Vec<Thread>>> = PerProcess::new();
+static PLAIN_THREADS: PerProcess<Mutex<Vec<Sleeper>>> = PerProcess::new();
 
-fn plain_threads() -> &'static Mutex<Vec<Thread>> {
+fn plain_threads() -> &'static Mutex<Vec<Sleeper>> {
     PLAIN_THREADS.get(|| {
         fork::count();
         Mutex::default()
@@ -46,7 +46,7 @@ pub(super) fn tell(hub: &Shared) {
         other.send(Message::Run(Box::new(Hub::have_all_look_again)));
     }
     let threads = lock(plain_threads()).clone();
-    threads.iter().for_each(Thread::unpark);
+    threads.iter().for_each(Sleeper::wake);
 }
 
 /// Whether any hub has ended with greenlets parked on it.
@@ -81,16 +81,16 @@ impl Enlisted {
 
     #[cold]
     pub(super) fn new() -> Enlisted {
-        lock(plain_threads()).push(thread::current());
+        lock(plain_threads()).push(Sleeper::current());
         Enlisted(())
     }
 }
 
 impl Drop for Enlisted {
     fn drop(&mut self) {
-        let me = thread::current().id();
+        let me = Sleeper::current();
         let mut threads = lock(plain_threads());
-        let mine = threads.iter().position(|thread| thread.id() == me);
+        let mine = threads.iter().position(|thread| thread.is(&me));
         let mine = mine.map(|mine| threads.swap_remove(mine));
         drop(threads);
         drop(mine);

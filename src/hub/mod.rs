@@ -67,6 +67,7 @@ mod handle;
 pub(crate) mod helpers;
 mod hook;
 pub(crate) mod nested;
+pub(crate) mod owner;
 pub(crate) mod pulse;
 pub(crate) mod remote;
 pub(crate) mod sim;
@@ -154,6 +155,8 @@ pub(crate) struct Hub {
     stuck: RefCell<Option<String>>,
     /// The root parks in a destructor: it must not panic now.
     root_unwinds: Cell<bool>,
+    /// The number of the code that the hub itself calls, as an owner of reentrant locks.
+    owner_number: Cell<u64>,
     _alt_stack: Option<overflow::AltStack>,
 }
 
@@ -201,6 +204,7 @@ impl Hub {
             outwaiters: RefCell::default(),
             stuck: RefCell::default(),
             root_unwinds: Cell::new(false),
+            owner_number: Cell::new(owner::NOBODY),
             _alt_stack: overflow::ensure_alt_stack(),
         }))
     }

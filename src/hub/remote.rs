@@ -10,11 +10,15 @@
 //! Whoever comes second sees what the other wrote, so a message is either found before the hub
 //! sleeps or rings the bell; and a bell rings at most once per sleep, whatever the number of
 //! messages.
+//!
+//! The doorbell and the epoll set are closed when the hub ends, though other threads may know it
+//! for much longer. Ringing, taking a descriptor out of the set, and closing them hold one lock:
+//! so no number is used that is closed, and perhaps reused, by then.
 
 use std::os::fd::BorrowedFd;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crossbeam_queue::SegQueue;
 use once_cell::sync::Lazy;
@@ -25,6 +29,7 @@ use super::{Hub, with_hub};
 use crate::poller::Key;
 use crate::sys::epoll::Epoll;
 use crate::sys::event_fd::EventFd;
+use crate::sys::lock::lock;
 use crate::sys::{fork, panics};
 
 /// Greenlet ids are `hub << ID_BITS | count`: unique in the process, without a shared counter.
@@ -70,8 +75,8 @@ pub(crate) struct Shared {
     inbox: SegQueue<Message>,
     asleep: AtomicBool,
     closed: AtomicBool,
-    /// None for the hub that is nowhere.
-    doors: Option<Doors>,
+    /// None for a hub that has ended, and for the one that is nowhere.
+    doors: Mutex<Option<Doors>>,
     /// The fork generation of the process that the hub belongs to.
     pub(crate) forks: u32,
     ids: AtomicU64,
@@ -122,7 +127,7 @@ impl Shared {
             inbox: SegQueue::new(),
             asleep: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            doors,
+            doors: Mutex::new(doors),
             forks: fork::generation(),
             ids: AtomicU64::new(1),
             handles: AtomicUsize::new(0),
@@ -133,9 +138,8 @@ impl Shared {
 
     /// Takes a descriptor that is about to be closed out of the hub's epoll set.
     pub(crate) fn unwatch(&self, fd: BorrowedFd<'_>) {
-        if let Some(doors) = &self.doors
-            && let Err(error) = doors.epoll.delete(fd)
-        {
+        let unwatched = self.with_doors_open(|doors| doors.epoll.delete(fd));
+        if let Some(Err(error)) = unwatched {
             log::debug!(
                 "greenroom: {fd:?} was not watched by hub {}: {error}",
                 self.number
@@ -159,9 +163,7 @@ impl Shared {
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
             self.rings.fetch_add(1, Ordering::Relaxed);
-            if let Some(doors) = &self.doors {
-                doors.bell.ring();
-            }
+            self.with_doors_open(|doors| doors.bell.ring());
         }
         if self.closed.load(Ordering::Acquire) {
             self.empty_inbox();
@@ -199,6 +201,18 @@ impl Shared {
         fence(Ordering::SeqCst);
         self.empty_inbox();
         self.pulse.rest();
+        // Those who come from now on find them closed; one that rings just now has the lock.
+        drop(self.lock_doors().and_then(|mut doors| doors.take()));
+    }
+
+    /// Calls `f` with the descriptors, if they are still open.
+    fn with_doors_open<R>(&self, f: impl FnOnce(&Doors) -> R) -> Option<R> {
+        self.lock_doors()?.as_ref().map(f)
+    }
+
+    /// None in a forked child, where the hub is the parent's, and so is whoever had this locked.
+    fn lock_doors(&self) -> Option<MutexGuard<'_, Option<Doors>>> {
+        (self.forks == fork::generation()).then(|| lock(&self.doors))
     }
 
     pub(crate) fn is_closed(&self) -> bool {

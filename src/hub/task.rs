@@ -323,7 +323,7 @@ pub(crate) struct Task {
 // is taken out on the hub's thread, so that no other thread drops it: the coroutine when it has
 // returned, and what the storage holds before that, when the greenlet's body closes it for good
 // (`greenlet::launch`). A task that never runs to its end (its thread has ended, it was declared
-// abandoned) is never dropped, for the leaked hub holds it.
+// abandoned) is never dropped: its hub held it, and has not let go of it.
 unsafe impl Send for Task {}
 // SAFETY: as above.
 unsafe impl Sync for Task {}

@@ -1,17 +1,16 @@
 //! Whoever waits, green or not, and the one way to wake them.
 
-use std::thread::{self, Thread};
-
 use super::cell::TaskRef;
 use super::switch::prefetch_task;
 use super::task::State;
 use super::{Hub, Message, TaskPtr, with_hub};
+use crate::sys::sleeper::Sleeper;
 
 /// Wakes one waiter: a greenlet on any hub, or a plain OS thread.
 #[derive(Clone, Debug)]
 pub(crate) enum Waker {
     Green(TaskRef),
-    Native(Thread),
+    Native(Sleeper),
 }
 
 impl Waker {
@@ -23,14 +22,14 @@ impl Waker {
             let spare = task.get().local().spare.take();
             Some(spare.unwrap_or_else(|| task.counted()))
         });
-        green.map_or_else(|| Waker::Native(thread::current()), Waker::Green)
+        green.map_or_else(|| Waker::Native(Sleeper::current()), Waker::Green)
     }
 
     /// As [`Waker::wake`], for a waker that is not needed any more.
     #[inline]
     pub(crate) fn wake_last(self) {
         match self {
-            Waker::Native(thread) => thread.unpark(),
+            Waker::Native(thread) => thread.wake(),
             Waker::Green(task) => with_hub(|hub| match hub {
                 Some(hub) if hub.owns(&task) => {
                     let was_parked = hub.rouse(&task);
@@ -45,7 +44,7 @@ impl Waker {
     pub(crate) fn is_for_same(&self, other: &Waker) -> bool {
         match (self, other) {
             (Waker::Green(one), Waker::Green(other)) => TaskPtr::new(one) == TaskPtr::new(other),
-            (Waker::Native(one), Waker::Native(other)) => one.id() == other.id(),
+            (Waker::Native(one), Waker::Native(other)) => one.is(other),
             _ => false,
         }
     }
@@ -61,7 +60,7 @@ impl Waker {
     pub(crate) fn wake(&self) {
         match self {
             Waker::Green(task) => wake_task(task),
-            Waker::Native(thread) => thread.unpark(),
+            Waker::Native(thread) => thread.wake(),
         }
     }
 }

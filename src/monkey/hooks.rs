@@ -162,6 +162,7 @@ hooks! {
         pthread_getname_np pthread_kill;
     os_thread, Part::Identity.bit() => fork _Fork daemon forkpty setuid setgid seteuid setegid
         setreuid setregid setresuid setresgid setgroups initgroups;
+    process_exit, Part::Identity.bit() => exit;
     thread_exit, Part::Thread.bit() => pthread_exit;
     threads, Part::Thread.bit() => pthread_create pthread_detach pthread_tryjoin_np
         pthread_timedjoin_np pthread_clockjoin_np pthread_setname_np pthread_getattr_np;

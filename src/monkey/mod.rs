@@ -51,7 +51,7 @@
 //! | [`Part::Futex`] | futex(2), on which std's locks rest; sem_wait and its kin |
 //! | [`Part::Process`] | wait, waitpid, waitid and their kin, pthread_join; sigwait and its kin |
 //! | [`Part::Locks`] | the waits for mutexes, conditions, read-write locks of pthreads and C11 |
-//! | [`Part::Identity`] | fork, setuid, pthread_kill and their kin, for OS threads; and see below |
+//! | [`Part::Identity`] | exit, fork, setuid, pthread_kill and their kin; and see below |
 //! | [`Part::Thread`] | pthread_create, pthread_exit: `std::thread::spawn` makes greenlets |
 //!
 //! and, with any of the first three, what ends a descriptor or changes its mode: close,
@@ -222,6 +222,7 @@ mod objects;
 mod os_thread;
 mod poll;
 mod process;
+mod process_exit;
 mod queue;
 mod raw;
 mod report;

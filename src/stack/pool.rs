@@ -119,10 +119,14 @@ impl Pool {
     /// taken next, and at most 4,096 at a time. Returns the address space it emptied, an upper
     /// bound of the memory; 0 means there is nothing left to do.
     pub(crate) fn trim(&mut self) -> usize {
+        self.trim_but(HOT_STACKS)
+    }
+
+    fn trim_but(&mut self, hot: usize) -> usize {
         let mut budget = TRIM_STACKS_MAX;
         let mut bytes = 0;
         for class in &mut self.classes {
-            let idle = class.free.len().saturating_sub(HOT_STACKS);
+            let idle = class.free.len().saturating_sub(hot);
             let end = idle.min(class.clean + budget);
             if class.clean >= end {
                 continue;
@@ -134,6 +138,11 @@ impl Pool {
             class.clean = end;
         }
         bytes
+    }
+
+    /// As [`trim`](Pool::trim), with no stack left alone: none is ever taken again.
+    pub(crate) fn trim_all(&mut self) -> usize {
+        self.trim_but(0)
     }
 
     /// What the pool holds now.
@@ -235,7 +244,7 @@ impl Drop for Pool {
             }
         }
         if stacks > 0 {
-            log::error!("{stacks} stacks are still in use: their {slabs} slabs are leaked");
+            log::info!("{stacks} stacks are still in use: their {slabs} slabs are leaked");
         }
     }
 }

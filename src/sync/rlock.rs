@@ -5,7 +5,6 @@
 //!    is released by the last of its owner's.
 //! 2. `raw` is had by one owner at a time, and what one does happens before the next has it.
 
-use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -15,7 +14,7 @@ use std::time::Duration;
 
 use super::raw_mutex::RawMutex;
 use crate::cancel;
-use crate::hub::{Hub, with_hub};
+use crate::hub::owner::{self, NOBODY};
 
 /// A value that one greenlet or OS thread at a time may look at, which may take the lock again
 /// while it has it. It is free once all its guards are dropped.
@@ -25,11 +24,15 @@ use crate::hub::{Hub, with_hub};
 /// `Sync` for it. What another greenlet locked can't be released, since that is what the guard
 /// is for; nor is there poisoning. Those who wait get the lock in the order of their arrival.
 ///
+/// A generator or a fiber is a part of the greenlet that has resumed it, and so is the root of
+/// [`run`](crate::run()): what that greenlet has locked they may lock again. A guard that is kept
+/// across a yield belongs to the greenlet in which it was taken. A callback of
+/// [`hub::subscribe`](crate::hub::subscribe) is a part of no greenlet.
+///
 /// # Examples
 /// ```
 /// use greenroom::sync::RLock;
-/// use std::cell::Cell;
-/// let depth = RLock::new(Cell::new(0));
+/// /// let depth = RLock::new(Cell::new(0));
 /// fn dive(depth: &RLock<Cell<u32>>, left: u32) {
 ///     let guard = depth.lock();
 ///     guard.set(guard.get() + 1);
@@ -69,32 +72,6 @@ pub struct RLockGuard<'a, T: ?Sized + 'a> {
 
 /// What one waits for, in dumps.
 const A_REENTRANT_LOCK: &str = "a reentrant lock";
-const NOBODY: u64 = 0;
-
-thread_local! {
-    static NUMBER: Cell<u64> = const { Cell::new(NOBODY) };
-}
-
-/// Who runs, by a number: a greenlet, or an OS thread on its native stack, with a hub or not.
-///
-/// Not by the id of a greenlet: that leaves 24 bits to the number of its hub, and two who are on
-/// different OS threads must never be taken for one (fact 1).
-fn me() -> u64 {
-    with_hub(|hub| match hub.and_then(Hub::running_greenlet) {
-        Some(task) => numbered(&task.get().local().owner_number),
-        None => NUMBER.with(numbered),
-    })
-}
-
-/// The number that is noted in `place`; one that nobody has had if there is none.
-fn numbered(place: &Cell<u64>) -> u64 {
-    static LAST: AtomicU64 = AtomicU64::new(NOBODY);
-    if place.get() == NOBODY {
-        place.set(LAST.fetch_add(1, Ordering::Relaxed) + 1);
-    }
-    place.get()
-}
-
 impl<T> RLock<T> {
     /// A lock that nobody has.
     ///
@@ -182,7 +159,7 @@ impl<T: ?Sized> RLock<T> {
     }
 
     fn lock_with(&self, lock_raw: impl FnOnce() -> bool) -> Option<RLockGuard<'_, T>> {
-        let me = me();
+        let me = owner::current();
         // Nobody but us writes our own number there.
         if self.owner.load(Ordering::Relaxed) != me {
             if !lock_raw() {

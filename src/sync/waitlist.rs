@@ -19,12 +19,12 @@
 //! that one's OS thread ends first, who waits takes it out (`bury`), and passes the grant on.
 
 use std::panic::{self, AssertUnwindSafe};
-use std::thread::Thread;
 
 use super::steps;
 use crate::greenlet::Ready;
 use crate::hub::waker::{self, Waker};
 use crate::hub::{TaskRef, ended, with_hub};
+use crate::sys::sleeper::Sleeper;
 
 /// Stands for no hub.
 const NO_HUB: u64 = u64::MAX;
@@ -43,7 +43,7 @@ pub(crate) enum Notice {
     /// A greenlet is parked.
     Green(TaskRef),
     /// An OS thread is.
-    Native(Thread),
+    Native(Sleeper),
     /// It waits for this among others.
     Ready(Box<Ready>),
     /// It is a future that is to be polled again.

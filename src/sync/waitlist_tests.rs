@@ -1,10 +1,9 @@
 use super::*;
 use proptest::prelude::*;
 use std::collections::VecDeque;
-use std::thread;
 
 fn notice() -> Notice {
-    Notice::Native(thread::current())
+    Notice::Native(Sleeper::current())
 }
 
 /// What a test does with a list; numbers choose among the keys that are out.

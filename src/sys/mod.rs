@@ -24,6 +24,7 @@ mod prefetch;
 pub(crate) mod process;
 pub(crate) mod resolve;
 pub(crate) mod signal;
+pub(crate) mod sleeper;
 pub(crate) mod socket;
 
 use std::io;

@@ -171,7 +171,7 @@ impl Model {
         let idle = matches!(self.waiters[who], Waiter::Idle);
         let waits = self.state.room() == 0 && !self.state.closed;
         if idle && waits {
-            let notice = Notice::Native(std::thread::current());
+            let notice = Notice::Native(crate::sys::sleeper::Sleeper::current());
             let key = self.state.lists.putters.push(false, notice);
             self.waiters[who] = Waiter::Putting(key);
         }

@@ -21,6 +21,12 @@ pub(crate) unsafe fn at_home<R>(run: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Whether the thread-locals that are in place are those of the OS thread.
+pub(crate) fn is_at_home() -> bool {
+    let home = glibc().ok().and_then(block);
+    home.is_none_or(|home| home == base::current())
+}
+
 /// Where it is: the kernel knows a list that lies within it.
 fn block(glibc: &Glibc) -> Option<*mut u8> {
     let (mut head, mut bytes) = (std::ptr::null_mut::<u8>(), 0usize);

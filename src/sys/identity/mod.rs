@@ -48,12 +48,12 @@ mod x86_64;
 #[cfg(all(target_arch = "aarch64", target_env = "gnu"))]
 use aarch64 as base;
 #[cfg(not(target_env = "gnu"))]
-pub(crate) use unsupported::{Identity, THREAD_ID_FIRST, at_home, probe};
+pub(crate) use unsupported::{Identity, THREAD_ID_FIRST, at_home, is_at_home, probe};
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 use x86_64 as base;
 #[cfg(target_env = "gnu")]
 pub(crate) use {
     block::{Identity, THREAD_ID_FIRST},
-    home::at_home,
+    home::{at_home, is_at_home},
     probe::probe,
 };

@@ -51,6 +51,10 @@ pub(crate) unsafe fn at_home<R>(run: impl FnOnce() -> R) -> R {
     run()
 }
 
+pub(crate) fn is_at_home() -> bool {
+    true
+}
+
 /// Says why not.
 pub(crate) fn probe() -> Result<(), String> {
     Err("thread-locals of a greenlet's own need glibc".into())

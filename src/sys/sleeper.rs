@@ -1,0 +1,124 @@
+//! How an OS thread without a hub waits: for a token of its own, not for that of
+//! `std::thread::park`, which belongs to the user.
+//!
+//! ```text
+//!   wake:  word := TOKEN; was it ASLEEP? then futex(WAKE)
+//!   sleep: TOKEN -> NOTHING and return, or NOTHING -> ASLEEP, futex(WAIT), word := NOTHING
+//! ```
+//!
+//! As with every wait of ours, a sleep may end early: its caller looks again.
+
+use std::cell::OnceCell;
+use std::mem::ManuallyDrop;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::lock::natively;
+
+const NOTHING: u32 = 0;
+const TOKEN: u32 = 1;
+const ASLEEP: u32 = 2;
+
+/// Names an OS thread that sleeps, to wake it.
+#[derive(Clone, Debug)]
+pub(crate) struct Sleeper(Arc<AtomicU32>);
+
+thread_local! {
+    static MINE: Sleeper = Sleeper::new();
+    /// For waits in the destructors of thread-locals, when the other is gone; it is leaked.
+    static LATE: ManuallyDrop<OnceCell<Sleeper>> = const { ManuallyDrop::new(OnceCell::new()) };
+}
+
+impl Sleeper {
+    fn new() -> Sleeper {
+        Sleeper(Arc::new(AtomicU32::new(NOTHING)))
+    }
+
+    /// Of the calling thread.
+    pub(crate) fn current() -> Sleeper {
+        let mine = MINE.try_with(Sleeper::clone);
+        mine.unwrap_or_else(|_| LATE.with(|late| late.get_or_init(Sleeper::new).clone()))
+    }
+
+    pub(crate) fn is(&self, other: &Sleeper) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Ends the thread's present sleep, or its next one.
+    pub(crate) fn wake(&self) {
+        if self.0.swap(TOKEN, Ordering::Release) == ASLEEP {
+            self.futex(libc::FUTEX_WAKE, 1, None);
+        }
+    }
+
+    /// Sleeps until somebody calls [`wake`](Sleeper::wake), at most for so many nanoseconds. To be
+    /// called by the thread itself.
+    pub(crate) fn sleep(&self, limit_ns: Option<u64>) {
+        let word = &self.0;
+        let begun = word.compare_exchange(NOTHING, ASLEEP, Ordering::Acquire, Ordering::Acquire);
+        if begun.is_ok() {
+            self.futex(libc::FUTEX_WAIT, ASLEEP, limit_ns);
+        }
+        word.swap(NOTHING, Ordering::Acquire);
+    }
+
+    fn futex(&self, operation: i32, value: u32, limit_ns: Option<u64>) {
+        let limit = limit_ns.map(|ns| libc::timespec {
+            tv_sec: (ns / 1_000_000_000).min(i32::MAX as u64) as libc::time_t,
+            tv_nsec: (ns % 1_000_000_000) as libc::c_long,
+        });
+        let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
+        let operation = operation | libc::FUTEX_PRIVATE_FLAG;
+        // SAFETY: the word is counted, and `limit` is null or outlives the call. Whatever comes
+        // out of it, the caller looks again.
+        natively(|| unsafe {
+            libc::syscall(libc::SYS_futex, self.0.as_ptr(), operation, value, limit)
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_wake_before_the_sleep_ends_it_and_is_used_up() {
+        let me = Sleeper::current();
+        me.wake();
+        me.wake();
+        me.sleep(None);
+        let before = Instant::now();
+        while before.elapsed() < Duration::from_millis(5) {
+            me.sleep(Some(5_000_000));
+        }
+        assert_eq!(me.0.load(Ordering::Relaxed), NOTHING);
+    }
+
+    #[test]
+    fn each_of_many_sleeps_is_ended_by_its_wake() {
+        const ROUNDS: u32 = 10_000;
+        let turn = AtomicU32::new(0);
+        let play = |mine: u32, other: &Sleeper| {
+            let me = Sleeper::current();
+            for round in 0..ROUNDS {
+                while turn.load(Ordering::Acquire) != 2 * round + mine {
+                    me.sleep(None);
+                }
+                turn.fetch_add(1, Ordering::Release);
+                other.wake();
+            }
+        };
+        let here = Sleeper::current();
+        thread::scope(|s| {
+            let (tell, told) = std::sync::mpsc::channel();
+            s.spawn(move || {
+                tell.send(Sleeper::current()).expect("it waits");
+                play(1, &here);
+            });
+            play(0, &told.recv().expect("it is sent"));
+        });
+    }
+}
