@@ -1,16 +1,23 @@
 //! Write threads as with `std::thread`, and get greenlets: to move code over, replace
 //! `std::thread` by `greenroom::thread`.
 //!
-//! What is different:
-//!
-//! * The error of a join is a [`JoinError`](crate::JoinError), since a greenlet can also be
-//!   killed. It has `downcast_ref`, as std's `Box<dyn Any>`; to hand the panic on there is
-//!   [`into_panic`](crate::JoinError::into_panic).
-//! * [`spawn`] does not panic for want of a resource: the join says so.
-//! * Greenlets of a [`scope`] share their OS thread, so what they borrow need not be `Sync`.
+//! # What differs from std
+//! * The error of a join is a [`JoinError`](crate::JoinError), because a greenlet can also be
+//!   killed. It has `is`, `downcast` and `downcast_ref`, as std's `Box<dyn Any>`;
+//!   [`into_panic`](crate::JoinError::into_panic) gives the payload to
+//!   [`resume_unwind`](std::panic::resume_unwind).
+//! * [`spawn`] does not panic if a resource is lacking: the join returns the error.
+//! * A greenlet runs on the OS thread that spawned it, and first when that one parks. A loop that
+//!   computes, or spins on an atomic, keeps the others from running; std's threads go on.
+//! * Greenlets of one OS thread share its id and its name in the operating system (gettid(2),
+//!   pthread_self(3), pthread_getname_np(3)). [`Thread::id`] and [`Thread::name`] are their own.
+//! * Greenlets of a [`scope`] share their OS thread, so what they borrow need not be `Sync`, and
+//!   [`Scope`] and [`ScopedJoinHandle`] stay on that thread.
 //! * `thread_local!` is one value for all greenlets of an OS thread. Each greenlet has its own
-//!   with [`green_local!`](crate::green_local), whose [`LocalKey`] has `with`
-//!   and `try_with`.
+//!   with [`green_local!`](crate::green_local).
+//!
+//! [`sync`](crate::sync#what-differs-from-std) and [`io`](crate::io#what-differs-from-std) say what
+//! differs there.
 //!
 //! # Examples
 //! ```

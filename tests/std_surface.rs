@@ -17,7 +17,10 @@ macro_rules! surface {
             use std::io::{BufRead, Read, Result, Write};
             use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
             use std::process::Stdio;
-            use $root::io::{PipeReader, PipeWriter, Stdin, StdinLock};
+            use $root::io::{
+                PipeReader, PipeWriter, Stderr, StderrLock, Stdin, StdinLock, Stdout, StdoutLock,
+                stderr, stdout,
+            };
             use $root::sync::{
                 MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, WaitTimeoutResult, mpsc,
             };
@@ -95,6 +98,20 @@ macro_rules! surface {
                 lent::<StdinLock<'static>>();
                 fn buffered<T: BufRead>() {}
                 buffered::<StdinLock<'static>>();
+                fn output<T: AsFd + AsRawFd + Debug + Write>() {}
+                output::<Stdout>();
+                output::<StdoutLock<'static>>();
+                output::<Stderr>();
+                output::<StderrLock<'static>>();
+                writes::<&Stdout>();
+                writes::<&Stderr>();
+                fn goes_to_a_child<T: Into<Stdio>>() {}
+                goes_to_a_child::<Stdout>();
+                goes_to_a_child::<Stderr>();
+                let _: fn() -> Stdout = stdout;
+                let _: fn() -> Stderr = stderr;
+                let _: fn(&Stdout) -> StdoutLock<'static> = Stdout::lock;
+                let _: fn(&Stderr) -> StderrLock<'static> = Stderr::lock;
             }
 
             /// Moved code may hand out a guard under a shorter life of its value's type.
@@ -111,6 +128,7 @@ macro_rules! surface {
                     RwLockWriteGuard<'long, u8>,
                     mpsc::Iter<'long, u8>,
                     StdinLock<'long>,
+                    StdoutLock<'long>,
                     ScopedJoinHandle<'long, u8>,
                 ),
             ) -> (
@@ -119,6 +137,7 @@ macro_rules! surface {
                 RwLockWriteGuard<'a, u8>,
                 mpsc::Iter<'a, u8>,
                 StdinLock<'a>,
+                StdoutLock<'a>,
                 ScopedJoinHandle<'a, u8>,
             ) {
                 guards
@@ -282,6 +301,8 @@ fn our_types_have_the_traits_of_std_ones() {
         io::PipeReader,
         io::PipeWriter,
         io::Stdin,
+        io::Stdout,
+        io::Stderr,
     ];
     assert_eq!(lacks, [""; 0]);
 }
@@ -312,6 +333,8 @@ fn our_guards_have_the_traits_of_std_ones() {
         std::sync::mpsc::Iter<'static, u8> => sync::mpsc::Iter<'static, u8>,
         std::sync::mpsc::TryIter<'static, u8> => sync::mpsc::TryIter<'static, u8>,
         std::io::StdinLock<'static> => io::StdinLock<'static>,
+        std::io::StdoutLock<'static> => io::StdoutLock<'static>,
+        std::io::StderrLock<'static> => io::StderrLock<'static>,
         std::thread::ScopedJoinHandle<'static, u8> => thread::ScopedJoinHandle<'static, u8>,
         std::thread::Scope<'static, 'static> => thread::Scope<'static, 'static>,
     ];

@@ -1,12 +1,21 @@
-//! Read pipes and standard input without blocking the hub, and wait for any other descriptor.
+//! Read pipes and standard input without blocking the hub, keep lines of output together, and wait
+//! for any other descriptor.
 //!
 //! To move code over, replace `std::io` by `greenroom::io`: std's traits and types are exported
-//! here again, with [`pipe`] and [`stdin`] that park. Whatever else is [`AsFd`] can be waited for
-//! with [`wait_readable`] and [`wait_writable`], or together with other things as [`readable`] and
-//! [`writable`]; sockets are in [`net`](crate::net).
+//! here again, with [`pipe`], [`stdin`], [`stdout`] and [`stderr`] that park. Whatever else is
+//! [`AsFd`] can be waited for with [`wait_readable`] and [`wait_writable`], or together with other
+//! things as [`readable`] and [`writable`]; sockets are in [`net`](crate::net).
 //!
-//! Standard output and standard error are std's own: a write to them blocks the OS thread, for
-//! their locks belong to it.
+//! # What differs from std
+//! * A write to standard output or standard error blocks the OS thread for as long as the terminal
+//!   or the pipe behind it takes. What parks is the wait for the lock, which belongs to a greenlet.
+//! * `print!` and `eprint!` are std's: they know nothing of that lock, and write while another
+//!   greenlet holds it.
+//! * The buffer of [`stdin`] is not that of std.
+//! * [`copy`] is std's, which copies within the kernel between its own types only: with those of
+//!   greenroom it goes through a buffer of 8 KiB.
+//! * std's trait [`IsTerminal`] is for types of std's only. The three standard streams have
+//!   `is_terminal` as a method; of other types, ask what [`as_fd`](AsFd::as_fd) returns.
 //!
 //! [`AsFd`]: std::os::fd::AsFd
 //!
@@ -26,6 +35,7 @@
 //! ```
 
 mod by_reference;
+mod output;
 mod pipe;
 mod registrations;
 mod simulated;
@@ -35,14 +45,14 @@ mod wait;
 mod watch;
 
 pub(crate) use by_reference::{read_by_reference, write_by_reference};
+pub use output::{Stderr, StderrLock, Stdout, StdoutLock, stderr, stdout};
 pub use pipe::{PipeReader, PipeWriter, pipe};
 pub(crate) use simulated::sit_out;
 pub(crate) use source::Source;
 pub use std::io::{
     BufRead, BufReader, BufWriter, Bytes, Chain, Cursor, Empty, Error, ErrorKind, IntoInnerError,
     IoSlice, IoSliceMut, IsTerminal, LineWriter, Lines, Read, Repeat, Result, Seek, SeekFrom, Sink,
-    Split, Stderr, StderrLock, Stdout, StdoutLock, Take, Write, WriterPanicked, copy, empty,
-    prelude, read_to_string, repeat, sink, stderr, stdout,
+    Split, Take, Write, WriterPanicked, copy, empty, prelude, read_to_string, repeat, sink,
 };
 pub use stdin::{Stdin, StdinLock, stdin};
 pub use wait::{cancel_waits, wait_readable, wait_writable};

@@ -199,6 +199,28 @@ impl TcpStream {
             .retry(Interest::Read, |fd| socket::peek(fd, buf))
     }
 
+    /// Has the close of the socket wait for what was sent to be acknowledged, for at most so long
+    /// (`SO_LINGER`, in whole seconds); a limit of zero has it throw away what was not, and reset
+    /// the connection. `None`, the default, has it return at once.
+    ///
+    /// Such a close blocks the OS thread while it waits.
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        socket::set_linger(self.source.as_fd(), linger)
+    }
+
+    /// For how long a close waits for what was sent to be acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        socket::linger(self.source.as_fd())
+    }
+
     /// Sends small writes at once (`TCP_NODELAY`) instead of collecting them.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::process::Stdio;
 
-use crate::io::{PipeReader, PipeWriter, Source, write_by_reference};
+use crate::io::{PipeReader, PipeWriter, Source, Stderr, Stdout, write_by_reference};
 use crate::net::adopt;
 use crate::sys;
 
@@ -137,6 +137,18 @@ macro_rules! end_of_pipe {
 end_of_pipe!(ChildStdin, PipeWriter);
 end_of_pipe!(ChildStdout, PipeReader);
 end_of_pipe!(ChildStderr, PipeReader);
+
+impl From<Stdout> for Stdio {
+    fn from(_: Stdout) -> Stdio {
+        std::io::stdout().into()
+    }
+}
+
+impl From<Stderr> for Stdio {
+    fn from(_: Stderr) -> Stdio {
+        std::io::stderr().into()
+    }
+}
 
 impl From<PipeReader> for Stdio {
     fn from(end: PipeReader) -> Stdio {

@@ -36,6 +36,16 @@
 //! would with gevent's locks: by a destructor that puts things right, or by a
 //! [`shield`](crate::shield()).
 //!
+//! # What differs from std
+//! * Those who wait are served in the order of their arrival. So a reader that comes after a writer
+//!   that waits does not overtake it, and a reader that takes a [`RwLock`] again may wait for ever.
+//! * A kill or a timeout unwinds from a wait, and does not [poison](#poisoning).
+//! * A [`Receiver`](mpsc::Receiver) is `Sync`.
+//! * Of what std has on nightly only there are, without a feature to turn on, the mapped guards,
+//!   `get_cloned`, `set` and `replace` of the locks, [`ReentrantLock`] and
+//!   [`send_timeout`](mpsc::SyncSender::send_timeout). There are no `nonpoison` locks, no `mpmc`
+//!   (any of the [queues](Queue::into_ends) is one) and no `oneshot` ([`AsyncResult`]).
+//!
 //! # Polling
 //! A loop that asks again and again (`try_recv`, `try_lock`, `is_set`, `is_finished`, a wait with a
 //! limit of zero) never parks, and neither does one that only sends into a channel without a
@@ -83,6 +93,11 @@ mod event;
 #[cfg(test)]
 mod exploration;
 mod lazy_lock;
+#[allow(
+    unsafe_code,
+    reason = "a part of what is locked is reached by a pointer"
+)]
+mod mapped;
 pub mod mpsc;
 #[allow(
     unsafe_code,
@@ -113,6 +128,7 @@ pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
 pub use event::Event;
 pub use lazy_lock::LazyLock;
+pub use mapped::{MappedMutexGuard, MappedRwLockReadGuard, MappedRwLockWriteGuard};
 pub use mutex::{Mutex, MutexGuard};
 pub use once::{Once, OnceState};
 pub use once_lock::OnceLock;
@@ -121,7 +137,7 @@ pub use queue::{
     NoUnfinishedTask, PriorityQueue, PutError, PutTimeoutError, Putter, Queue, QueueIter,
     QueueTryIter, Room, TryGetError, TryPutError,
 };
-pub use rlock::{RLock, RLockGuard};
+pub use rlock::{RLock, RLock as ReentrantLock, RLockGuard, RLockGuard as ReentrantLockGuard};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{BoundedSemaphore, OverReleased, Permit, Semaphore};
 pub use std::sync::{Arc, LockResult, PoisonError, TryLockError, TryLockResult, Weak, atomic};

@@ -153,6 +153,35 @@ impl<T> SyncSender<T> {
         })
     }
 
+    /// As [`send`](SyncSender::send), for at most `limit`.
+    ///
+    /// # Examples
+    /// ```
+    /// use greenroom::sync::mpsc::{SendTimeoutError, sync_channel};
+    /// use std::time::Duration;
+    /// let (sender, _receiver) = sync_channel(1);
+    /// sender.send(1).unwrap();
+    /// let late = sender.send_timeout(2, Duration::from_millis(5));
+    /// assert_eq!(late, Err(SendTimeoutError::Timeout(2)));
+    /// ```
+    ///
+    /// # Errors
+    /// When there was no room in time, or the receiver is gone: the item comes back.
+    ///
+    /// # Panics
+    /// As [`send`](SyncSender::send), when `limit` is so long that it lies beyond the end of the
+    /// clock.
+    ///
+    /// # Parks
+    /// As [`send`](SyncSender::send), and no longer than `limit`.
+    pub fn send_timeout(&self, item: T, limit: Duration) -> Result<(), SendTimeoutError<T>> {
+        let sent = self.put(item, Patience::of(limit));
+        sent.map_err(|(refusal, item)| match refusal {
+            Refusal::NotNow => SendTimeoutError::Timeout(item),
+            Refusal::Closed => SendTimeoutError::Disconnected(item),
+        })
+    }
+
     fn put(&self, item: T, patience: Patience) -> Result<(), (Refusal, T)> {
         match &self.0 {
             Sink::Queue(putter) => putter.queue().put_in(item, patience),
@@ -170,6 +199,42 @@ impl<T> Clone for SyncSender<T> {
 impl<T> fmt::Debug for SyncSender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SyncSender").finish_non_exhaustive()
+    }
+}
+
+/// An item that was not sent in time, or to nobody, comes back: the error of
+/// [`SyncSender::send_timeout`]. As std's, which is not stable.
+///
+/// # Examples
+/// See [`SyncSender::send_timeout`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum SendTimeoutError<T> {
+    /// There was no room in time; in a channel with a bound of 0, nobody received it in time.
+    Timeout(T),
+    /// The receiver is gone.
+    Disconnected(T),
+}
+
+impl<T> fmt::Debug for SendTimeoutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SendTimeoutError(..)")
+    }
+}
+
+impl<T> fmt::Display for SendTimeoutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SendTimeoutError::Timeout(_) => f.write_str("timed out waiting on send operation"),
+            SendTimeoutError::Disconnected(_) => f.write_str("sending on a disconnected channel"),
+        }
+    }
+}
+
+impl<T> std::error::Error for SendTimeoutError<T> {}
+
+impl<T> From<SendError<T>> for SendTimeoutError<T> {
+    fn from(SendError(item): SendError<T>) -> SendTimeoutError<T> {
+        SendTimeoutError::Disconnected(item)
     }
 }
 

@@ -8,9 +8,11 @@
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::{self, ManuallyDrop};
 use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::{LockResult, TryLockError, TryLockResult};
+use std::ptr::NonNull;
+use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
 use std::time::Duration;
 
 use super::poison::{Begun, Flag};
@@ -112,6 +114,72 @@ impl<T> Mutex<T> {
     /// The value, in an error, when the mutex is poisoned.
     pub fn into_inner(self) -> LockResult<T> {
         self.poison.label(self.value.into_inner())
+    }
+
+    /// A clone of the value, taken with the lock held.
+    ///
+    /// # Examples
+    /// ```
+    /// let lock = greenroom::sync::Mutex::new(String::from("text"));
+    /// assert_eq!(lock.get_cloned().unwrap(), "text");
+    /// ```
+    ///
+    /// # Errors
+    /// When the mutex is poisoned.
+    ///
+    /// # Panics
+    /// As [`lock`](Mutex::lock), and when the clone does.
+    ///
+    /// # Parks
+    /// As [`lock`](Mutex::lock), and as the clone does.
+    pub fn get_cloned(&self) -> Result<T, PoisonError<()>>
+    where
+        T: Clone,
+    {
+        match self.lock() {
+            Ok(guard) => Ok(T::clone(&guard)),
+            Err(_) => Err(PoisonError::new(())),
+        }
+    }
+
+    /// Puts another value in, and drops the former one when the lock is released.
+    ///
+    /// # Examples
+    /// ```
+    /// let lock = greenroom::sync::Mutex::new(1);
+    /// lock.set(2).unwrap();
+    /// assert_eq!(lock.into_inner().unwrap(), 2);
+    /// ```
+    ///
+    /// # Errors
+    /// The value given, when the mutex is poisoned.
+    ///
+    /// # Panics
+    /// # Parks
+    /// As [`lock`](Mutex::lock).
+    pub fn set(&self, value: T) -> Result<(), PoisonError<T>> {
+        self.replace(value).map(drop)
+    }
+
+    /// Puts another value in, and returns the former one.
+    ///
+    /// # Examples
+    /// ```
+    /// let lock = greenroom::sync::Mutex::new(1);
+    /// assert_eq!(lock.replace(2).unwrap(), 1);
+    /// ```
+    ///
+    /// # Errors
+    /// The value given, when the mutex is poisoned.
+    ///
+    /// # Panics
+    /// # Parks
+    /// As [`lock`](Mutex::lock).
+    pub fn replace(&self, value: T) -> LockResult<T> {
+        match self.lock() {
+            Ok(mut guard) => Ok(mem::replace(&mut guard, value)),
+            Err(_) => Err(PoisonError::new(value)),
+        }
     }
 }
 
@@ -250,6 +318,36 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
     /// What it is the guard of.
     pub(super) fn mutex(&self) -> &'a Mutex<T> {
         self.mutex
+    }
+
+    /// Where the value is.
+    pub(super) fn pointer(&self) -> NonNull<T> {
+        // SAFETY: the address of a field is not null.
+        unsafe { NonNull::new_unchecked(self.mutex.value.get()) }
+    }
+
+    /// Goes on with the lock, without the value.
+    pub(super) fn into_hold(self) -> MutexHold<'a> {
+        let guard = ManuallyDrop::new(self);
+        MutexHold {
+            raw: &guard.mutex.raw,
+            poison: &guard.mutex.poison,
+            begun: guard.begun,
+        }
+    }
+}
+
+/// Has the lock, as a [`MutexGuard`] does.
+pub(super) struct MutexHold<'a> {
+    raw: &'a RawMutex,
+    poison: &'a Flag,
+    begun: Begun,
+}
+
+impl Drop for MutexHold<'_> {
+    fn drop(&mut self) {
+        self.poison.end(&self.begun);
+        self.raw.unlock();
     }
 }
 

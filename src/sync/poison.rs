@@ -14,7 +14,7 @@ use crate::cancel;
 pub(super) struct Flag(AtomicBool);
 
 /// What a guard remembers: one that was made during an unwind does not poison.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Begun {
     panicking: bool,
 }

@@ -19,10 +19,11 @@ use crate::hub::owner::{self, NOBODY};
 /// A value that one greenlet or OS thread at a time may look at, which may take the lock again
 /// while it has it. It is free once all its guards are dropped.
 ///
-/// gevent's `RLock`; std's `ReentrantLock`, which is not stable. Since its owner may have several
-/// guards, they give `&T`: what is to be changed is in a `Cell` or `RefCell`, which need not be
-/// `Sync` for it. What another greenlet locked can't be released, since that is what the guard
-/// is for; nor is there poisoning. Those who wait get the lock in the order of their arrival.
+/// gevent's `RLock`; also under the name of std's `ReentrantLock`, which is not stable. Since its
+/// owner may have several guards, they give `&T`: what is to be changed is in a `Cell` or
+/// `RefCell`, which need not be `Sync` for it. What another greenlet locked can't be released,
+/// since that is what the guard is for; nor is there poisoning. Those who wait get the lock in the
+/// order of their arrival.
 ///
 /// A generator or a fiber is a part of the greenlet that has resumed it, and so is the root of
 /// [`run`](crate::run()): what that greenlet has locked they may lock again. A guard that is kept

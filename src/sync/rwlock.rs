@@ -9,11 +9,11 @@
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
-use std::sync::{LockResult, TryLockError, TryLockResult};
+use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
 use std::time::Duration;
 
 use super::poison::{Begun, Flag};
@@ -124,6 +124,72 @@ impl<T> RwLock<T> {
     /// The value, in an error, when the lock is poisoned.
     pub fn into_inner(self) -> LockResult<T> {
         self.poison.label(self.value.into_inner())
+    }
+
+    /// A clone of the value, taken with the lock held.
+    ///
+    /// # Examples
+    /// ```
+    /// let lock = greenroom::sync::RwLock::new(String::from("text"));
+    /// assert_eq!(lock.get_cloned().unwrap(), "text");
+    /// ```
+    ///
+    /// # Errors
+    /// When the lock is poisoned.
+    ///
+    /// # Panics
+    /// As [`read`](RwLock::read), and when the clone does.
+    ///
+    /// # Parks
+    /// As [`read`](RwLock::read), and as the clone does.
+    pub fn get_cloned(&self) -> Result<T, PoisonError<()>>
+    where
+        T: Clone,
+    {
+        match self.read() {
+            Ok(guard) => Ok(T::clone(&guard)),
+            Err(_) => Err(PoisonError::new(())),
+        }
+    }
+
+    /// Puts another value in, and drops the former one when the lock is released.
+    ///
+    /// # Examples
+    /// ```
+    /// let lock = greenroom::sync::RwLock::new(1);
+    /// lock.set(2).unwrap();
+    /// assert_eq!(lock.into_inner().unwrap(), 2);
+    /// ```
+    ///
+    /// # Errors
+    /// The value given, when the lock is poisoned.
+    ///
+    /// # Panics
+    /// # Parks
+    /// As [`write`](RwLock::write).
+    pub fn set(&self, value: T) -> Result<(), PoisonError<T>> {
+        self.replace(value).map(drop)
+    }
+
+    /// Puts another value in, and returns the former one.
+    ///
+    /// # Examples
+    /// ```
+    /// let lock = greenroom::sync::RwLock::new(1);
+    /// assert_eq!(lock.replace(2).unwrap(), 1);
+    /// ```
+    ///
+    /// # Errors
+    /// The value given, when the lock is poisoned.
+    ///
+    /// # Panics
+    /// # Parks
+    /// As [`write`](RwLock::write).
+    pub fn replace(&self, value: T) -> LockResult<T> {
+        match self.write() {
+            Ok(mut guard) => Ok(mem::replace(&mut guard, value)),
+            Err(_) => Err(PoisonError::new(value)),
+        }
     }
 }
 
@@ -321,7 +387,58 @@ impl<T: ?Sized> RwLock<T> {
     }
 }
 
+impl<'a, T: ?Sized> RwLockReadGuard<'a, T> {
+    /// Where the value is.
+    pub(super) fn pointer(&self) -> NonNull<T> {
+        self.value
+    }
+
+    /// Goes on with the lock, without the value.
+    pub(super) fn into_hold(self) -> ReadHold<'a> {
+        ReadHold(ManuallyDrop::new(self).raw)
+    }
+}
+
+/// Has the lock, as a [`RwLockReadGuard`] does.
+pub(super) struct ReadHold<'a>(&'a RawRwLock);
+
+impl Drop for ReadHold<'_> {
+    fn drop(&mut self) {
+        self.0.unlock(Access::Read);
+    }
+}
+
+/// Has the lock, as a [`RwLockWriteGuard`] does.
+pub(super) struct WriteHold<'a> {
+    raw: &'a RawRwLock,
+    poison: &'a Flag,
+    begun: Begun,
+}
+
+impl Drop for WriteHold<'_> {
+    fn drop(&mut self) {
+        self.poison.end(&self.begun);
+        self.raw.unlock(Access::Write);
+    }
+}
+
 impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
+    /// Where the value is.
+    pub(super) fn pointer(&self) -> NonNull<T> {
+        // SAFETY: the address of a field is not null.
+        unsafe { NonNull::new_unchecked(self.lock.value.get()) }
+    }
+
+    /// Goes on with the lock, without the value.
+    pub(super) fn into_hold(self) -> WriteHold<'a> {
+        let guard = ManuallyDrop::new(self);
+        WriteHold {
+            raw: &guard.lock.raw,
+            poison: &guard.lock.poison,
+            begun: guard.begun,
+        }
+    }
+
     /// Goes on as a reader, with nobody writing in between; readers that wait are let in.
     ///
     /// # Examples

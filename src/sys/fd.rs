@@ -126,6 +126,18 @@ pub(crate) fn standard_input() -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(libc::STDIN_FILENO) }
 }
 
+/// Descriptor 1, likewise.
+pub(crate) fn standard_output() -> BorrowedFd<'static> {
+    // SAFETY: std itself relies on it in `std::io::stdout().as_fd()`.
+    unsafe { BorrowedFd::borrow_raw(libc::STDOUT_FILENO) }
+}
+
+/// Descriptor 2, likewise.
+pub(crate) fn standard_error() -> BorrowedFd<'static> {
+    // SAFETY: std itself relies on it in `std::io::stderr().as_fd()`.
+    unsafe { BorrowedFd::borrow_raw(libc::STDERR_FILENO) }
+}
+
 /// A pipe, both ends non-blocking and close-on-exec: (reader, writer).
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0; 2];

@@ -249,7 +249,7 @@ pub(crate) fn set_reuse_port(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Does it accept connections?
 pub(crate) fn is_listening(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN).map(|value| value != 0)
+    option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN, 0).map(|value| value != 0)
 }
 
 /// Is this an accept or a receive that fails for what it is done with, and always will?
@@ -266,7 +266,7 @@ pub(crate) fn set_only_v6(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
 }
 
 pub(crate) fn only_v6(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    option(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY).map(|value| value != 0)
+    option(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 0).map(|value| value != 0)
 }
 
 pub(crate) fn set_quickack(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
@@ -274,13 +274,55 @@ pub(crate) fn set_quickack(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
 }
 
 pub(crate) fn quickack(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    option(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK).map(|value| value != 0)
+    option(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0).map(|value| value != 0)
 }
 
 /// How much may wait in a socket to be sent; the kernel doubles it for its own needs.
 pub(crate) fn set_send_buffer(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
     let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
     set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes)
+}
+
+/// Seconds that a close waits for what was sent to be acknowledged; `None` for no wait.
+pub(crate) fn set_linger(fd: BorrowedFd<'_>, linger: Option<Duration>) -> io::Result<()> {
+    let seconds = linger.unwrap_or_default().as_secs();
+    let value = libc::linger {
+        l_onoff: linger.is_some().into(),
+        l_linger: c_int::try_from(seconds).unwrap_or(c_int::MAX),
+    };
+    set_option(fd, libc::SOL_SOCKET, libc::SO_LINGER, value)
+}
+
+pub(crate) fn linger(fd: BorrowedFd<'_>) -> io::Result<Option<Duration>> {
+    let off = libc::linger {
+        l_onoff: 0,
+        l_linger: 0,
+    };
+    let value = option(fd, libc::SOL_SOCKET, libc::SO_LINGER, off)?;
+    let seconds = u64::try_from(value.l_linger).unwrap_or(0);
+    Ok((value.l_onoff != 0).then(|| Duration::from_secs(seconds)))
+}
+
+/// Seconds for which a listener keeps a connection back that says nothing.
+pub(crate) fn set_defer_accept(fd: BorrowedFd<'_>, limit: Duration) -> io::Result<()> {
+    let seconds = c_int::try_from(limit.as_secs()).unwrap_or(c_int::MAX);
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)
+}
+
+pub(crate) fn defer_accept(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let seconds = option(fd, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 0)?;
+    Ok(u32::try_from(seconds).unwrap_or(0))
+}
+
+/// Who had the other end of a Unix connection when it was made: process, user, group.
+pub(crate) fn peer_credentials(fd: BorrowedFd<'_>) -> io::Result<(i32, u32, u32)> {
+    let nobody = libc::ucred {
+        pid: 0,
+        uid: u32::MAX,
+        gid: u32::MAX,
+    };
+    let peer = option(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, nobody)?;
+    Ok((peer.pid, peer.uid, peer.gid))
 }
 
 /// Ends a connection in both directions; nothing happens to what is no connection.
@@ -291,20 +333,27 @@ pub(crate) fn shut_down(fd: BorrowedFd<'_>) {
     }
 }
 
-fn set_option(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+/// What the kernel takes for the value of an option: any bytes are one.
+trait Value: Copy {}
+impl Value for c_int {}
+impl Value for libc::linger {}
+impl Value for libc::ucred {}
+
+fn set_option<V: Value>(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: V) -> io::Result<()> {
     let (level, name) = (c_long::from(level), c_long::from(name));
-    let (value, len) = (&raw const value, size_of::<c_int>());
-    // SAFETY: `value` is one readable int, which is what every option named above takes.
+    let (value, len) = (&raw const value, size_of::<V>());
+    // SAFETY: `value` is readable for `len` bytes, and the kernel copies no more.
     check(unsafe { libc::syscall(libc::SYS_setsockopt, raw(fd), level, name, value, len) })
         .map(drop)
 }
 
-fn option(fd: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<c_int> {
+/// The value of an option; what the kernel does not write stays as in `value`.
+fn option<V: Value>(fd: BorrowedFd<'_>, level: c_int, name: c_int, mut value: V) -> io::Result<V> {
     let (level, name) = (c_long::from(level), c_long::from(name));
-    let mut value: c_int = 0;
-    let mut len = size_of::<c_int>() as libc::socklen_t;
+    let mut len = size_of::<V>() as libc::socklen_t;
     let (at, at_len) = (&raw mut value, &raw mut len);
-    // SAFETY: `at` is one writable int and `at_len` says so.
+    // SAFETY: `at` is writable for `at_len` bytes, of which the kernel writes no more; whatever it
+    // writes is a `V`, as `Value` says.
     check(unsafe { libc::syscall(libc::SYS_getsockopt, raw(fd), level, name, at, at_len) })?;
     Ok(value)
 }

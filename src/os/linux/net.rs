@@ -2,6 +2,7 @@
 use crate::net::TcpStream;
 use crate::sys::socket;
 use std::io;
+use std::time::Duration;
 
 pub use std::os::linux::net::SocketAddrExt;
 
@@ -38,6 +39,21 @@ pub trait TcpStreamExt: sealed::Sealed {
     ///
     /// Those of getsockopt(2).
     fn quickack(&self) -> io::Result<bool>;
+
+    /// Has a connection accepted only once data has arrived, or after so many whole seconds
+    /// (`TCP_DEFER_ACCEPT`).
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    fn set_deferaccept(&self, accept: Duration) -> io::Result<()>;
+
+    /// For how long a connection without data is kept from being accepted.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    fn deferaccept(&self) -> io::Result<Duration>;
 }
 
 impl TcpStreamExt for TcpStream {
@@ -51,5 +67,19 @@ impl TcpStreamExt for TcpStream {
     fn quickack(&self) -> io::Result<bool> {
         let source = self.source();
         source.flag("quickack", true, || socket::quickack(source.as_fd()))
+    }
+
+    fn set_deferaccept(&self, accept: Duration) -> io::Result<()> {
+        let source = self.source();
+        let seconds = u32::try_from(accept.as_secs()).unwrap_or(u32::MAX);
+        source.set_option("deferaccept", seconds, || {
+            socket::set_defer_accept(source.as_fd(), accept)
+        })
+    }
+
+    fn deferaccept(&self) -> io::Result<Duration> {
+        let source = self.source();
+        let seconds = source.option("deferaccept", 0, || socket::defer_accept(source.as_fd()))?;
+        Ok(Duration::from_secs(seconds.into()))
     }
 }

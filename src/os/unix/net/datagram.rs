@@ -184,6 +184,36 @@ impl UnixDatagram {
             .retry(Interest::Read, |fd| socket::recv(fd, buf))
     }
 
+    /// As [`recv`](UnixDatagram::recv), but the datagram stays there for the next call.
+    ///
+    /// # Errors
+    ///
+    /// As `recv`.
+    ///
+    /// # Parks
+    ///
+    /// As `recv`.
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.source
+            .retry(Interest::Read, |fd| socket::peek(fd, buf))
+    }
+
+    /// As [`recv_from`](UnixDatagram::recv_from), but the datagram stays there for the next call.
+    ///
+    /// # Errors
+    ///
+    /// As `recv_from`.
+    ///
+    /// # Parks
+    ///
+    /// As `recv_from`.
+    pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let (count, addr) = self
+            .source
+            .retry(Interest::Read, |fd| socket::peek_from(fd, buf))?;
+        Ok((count, addr.to_unix()?))
+    }
+
     /// Sends one datagram to the socket at `path`.
     ///
     /// # Errors

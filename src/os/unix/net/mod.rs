@@ -27,6 +27,18 @@ pub use self::listener::{Incoming, UnixListener};
 pub use self::stream::UnixStream;
 pub use std::os::unix::net::SocketAddr;
 
+/// Who has the other end of a Unix connection: see [`UnixStream::peer_cred`]. As std's, which is
+/// not stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UCred {
+    /// The effective user of the process.
+    pub uid: u32,
+    /// The effective group of the process.
+    pub gid: u32,
+    /// The process; on Linux always known.
+    pub pid: Option<i32>,
+}
+
 use crate::sys::addr::SockAddr;
 use std::io;
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! A connected Unix stream socket.
-use super::{SocketAddr, path_addr};
+use super::{SocketAddr, UCred, path_addr};
 use crate::io::{Source, read_by_reference, write_by_reference};
 use crate::net::{Shutdown, adopt, dial};
 use crate::poller::Interest;
@@ -146,6 +146,39 @@ impl UnixStream {
     /// [`NotConnected`](io::ErrorKind::NotConnected) without a peer.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.std().peer_addr()
+    }
+
+    /// Which process, of which user and group, had the other end when the connection was made.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (here, _there) = greenroom::os::unix::net::UnixStream::pair()?;
+    /// assert_eq!(here.peer_cred()?.pid, Some(std::process::id() as i32));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    pub fn peer_cred(&self) -> io::Result<UCred> {
+        let (pid, uid, gid) = socket::peer_credentials(self.source.as_fd())?;
+        let pid = Some(pid);
+        Ok(UCred { uid, gid, pid })
+    }
+
+    /// As a read, but the data stays there for the next one.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when the read timeout is over.
+    ///
+    /// # Parks
+    ///
+    /// As a read.
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.source
+            .retry(Interest::Read, |fd| socket::peek(fd, buf))
     }
 
     /// Sets how long a read may wait; `None` is for ever. Kept as given, not rounded.
