@@ -3,6 +3,7 @@
 mod gevent_support;
 
 use gevent_support::bounded;
+use greenroom::pool::Pool;
 use greenroom::sync::mpsc::{channel, sync_channel};
 use greenroom::sync::{
     Arc, AsyncResult, BoundedSemaphore, Channel, Condvar, Event, JoinableQueue, LazyLock,
@@ -147,6 +148,8 @@ fn of_results() -> Vec<Poll> {
 fn of_others() -> Vec<Poll> {
     let parked = Rc::new(spawn(thread::park));
     let parked_too = Rc::clone(&parked);
+    let pool = Pool::new(1);
+    assert!(pool.try_spawn(thread::park).is_ok());
     let later = Deadline::after(Duration::from_secs(3600));
     let (end, ended) = std::sync::mpsc::channel::<()>();
     let job = threadpool::spawn(move || ended.recv());
@@ -156,6 +159,9 @@ fn of_others() -> Vec<Poll> {
         }),
         poll("wait_any_timeout", move || {
             assert_eq!(wait_any_timeout(&[&*parked_too], NO_TIME), None);
+        }),
+        poll("Pool::try_spawn", move || {
+            assert!(pool.try_spawn(|| ()).is_err());
         }),
         poll("Deadline::has_passed", move || assert!(!later.has_passed())),
         poll("Job::is_finished", move || {

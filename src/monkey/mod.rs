@@ -72,6 +72,10 @@
 //!   it. The call fails with ECANCELED or ETIMEDOUT (a sleep ends early, a lock waits on), and
 //!   the kill is delivered at the next park of this library's own. A library that ends the process
 //!   for an errno that it does not know (libzmq) does so for this one.
+//! * What never calls libc is never seen. A loop that spins on an atomic, or that only sends into a
+//!   channel of std's without a bound, keeps the other greenlets of its OS thread from running, and
+//!   the channel grows. [`sync::mpsc`](crate::sync::mpsc) lets them run.
+//! * gettid(2) tells the OS thread, which all its greenlets share.
 //!
 //! # Locks of C and C++
 //! A greenlet that finds a pthread mutex or a read-write lock taken parks, and so does one that

@@ -108,7 +108,7 @@ impl Pool {
     /// The closure itself, when the pool is full.
     ///
     /// # Parks
-    /// Never.
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     #[track_caller]
     pub fn try_spawn<F, T>(&self, f: F) -> Result<Greenlet<T>, F>
     where
@@ -117,7 +117,10 @@ impl Pool {
     {
         match self.crew.try_slot() {
             Ok(slot) => Ok(self.admit(slot, spawn_at(Location::caller(), f))),
-            Err(_) => Err(f),
+            Err(_) => {
+                cancel::let_others_run();
+                Err(f)
+            }
         }
     }
 
@@ -156,10 +159,13 @@ impl Pool {
     /// As [`add`](Pool::add), if there is room now; whether there was.
     ///
     /// # Parks
-    /// Never.
+    /// Never waits; [now and then](crate::sync#polling) it lets others run.
     pub fn try_add(&self, greenlet: &GreenletRef) -> bool {
-        let slot = self.crew.try_slot().ok();
-        slot.map(|slot| self.crew.enter(slot, greenlet)).is_some()
+        let slot = self.crew.try_slot();
+        if slot.is_err() {
+            cancel::let_others_run();
+        }
+        slot.map(|slot| self.crew.enter(slot, greenlet)).is_ok()
     }
 
     #[track_caller]
