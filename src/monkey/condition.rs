@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use libc::{ETIMEDOUT, clockid_t, pthread_cond_t, pthread_condattr_t, pthread_mutex_t, timespec};
 
+use super::clocks::Deadline;
 use super::gate::{Green, run};
 use super::hooks::{self, Hook};
 use super::locks::{FOR_CONDITIONS, Until, is_sensible};
@@ -116,7 +117,7 @@ unsafe fn wait(
         // SAFETY: the caller's.
         let shared = unsafe { layout.shared.is_set(condition) };
         let wait = Wait {
-            deadline: until.and_then(|(clock, moment)| green.deadline_at(clock, moment)),
+            deadline: Deadline::until(until),
             // Who is told by another process can't be told by us: he is woken for no reason.
             ticks: if shared { Ticks::Each } else { Ticks::Nobody },
             ..Wait::at("a pthread condition", condition as usize)

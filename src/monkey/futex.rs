@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use libc::timespec;
 
+use super::clocks::{self, Deadline};
 use super::gate::{Green, is_open, run};
 use super::queue::{ALL_BITS, Ended, Ticks, Wait, wake_at};
 use super::raw::{fail, finish, raw};
-use super::{clocks, closing, hooks};
+use super::{closing, hooks};
 
 /// The arguments of futex(2).
 #[derive(Clone, Copy)]
@@ -101,13 +102,10 @@ impl Call {
         // SAFETY: the caller's.
         let word = unsafe { &*(self.address as *const AtomicU32) };
         let green = |green: &Green<'_>| {
-            let deadline = time.and_then(|time| {
-                if relative {
-                    green.deadline_in(clocks::ns_of(time))
-                } else {
-                    green.deadline_at(clock, time)
-                }
-            });
+            let deadline = match time {
+                Some(time) if relative => green.deadline_in(clocks::ns_of(time)).into(),
+                time => Deadline::until(time.map(|time| (clock, time))),
+            };
             // Who is woken from another process can't be told by us.
             let shared = self.operation & PRIVATE == 0;
             let wait = Wait {

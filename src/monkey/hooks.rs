@@ -156,14 +156,17 @@ hooks! {
         pthread_rwlock_timedwrlock pthread_rwlock_clockrdlock pthread_rwlock_clockwrlock
         pthread_rwlock_unlock;
     sigwait, Part::Process.bit() => sigwait sigwaitinfo sigtimedwait;
-    process, Part::Process.bit() => wait waitpid wait3 wait4 waitid pthread_join;
+    process, Part::Process.bit() => wait waitpid wait3 wait4 waitid;
+    join, Part::Process.bit() => pthread_join;
     attributes, Part::Identity.bit() => pthread_getschedparam pthread_setschedparam
         pthread_setschedprio pthread_getaffinity_np pthread_setaffinity_np pthread_getcpuclockid
-        pthread_getname_np pthread_kill;
+        pthread_kill;
     os_thread, Part::Identity.bit() => fork _Fork daemon forkpty setuid setgid seteuid setegid
         setreuid setregid setresuid setresgid setgroups initgroups;
     process_exit, Part::Identity.bit() => exit;
     thread_exit, Part::Thread.bit() => pthread_exit;
-    threads, Part::Thread.bit() => pthread_create pthread_detach pthread_tryjoin_np
-        pthread_timedjoin_np pthread_clockjoin_np pthread_setname_np pthread_getattr_np;
+    threads, Part::Thread.bit() => pthread_create;
+    join, Part::Thread.bit() => pthread_detach pthread_tryjoin_np pthread_timedjoin_np
+        pthread_clockjoin_np;
+    attributes, Part::Thread.bit() => pthread_setname_np pthread_getname_np pthread_getattr_np;
 }

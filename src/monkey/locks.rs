@@ -22,10 +22,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use libc::{EBUSY, ETIMEDOUT, clockid_t, timespec};
 
+use super::clocks::{self, Deadline};
 use super::gate::Green;
 use super::queue::{ALL_BITS, Ended, Ticks, Wait, forget_all, wake_at};
 use super::raw::{errno, set_errno};
-use super::{allocator, clocks, closing, condition, mutex};
+use super::{allocator, closing, condition, mutex};
 
 /// How many greenlets wait: nobody is looked for where there is none.
 pub(super) struct Waiting(AtomicU32);
@@ -110,7 +111,7 @@ pub(super) fn acquire(
     };
     let _waiting = FOR_LOCKS.enter();
     let mut wait = Wait {
-        deadline: until.and_then(|(clock, moment)| green.deadline_at(clock, moment)),
+        deadline: Deadline::until(until),
         ticks: Ticks::First,
         ..Wait::at(why, address)
     };

@@ -216,6 +216,7 @@ mod file;
 mod futex;
 mod gate;
 mod hooks;
+mod join;
 mod linger;
 mod lives;
 mod lockf;

@@ -1,17 +1,15 @@
-//! Waiting for the end of children and of threads.
+//! Waiting for the end of children.
 //!
-//! A child that is named is waited for by a descriptor of its own (pidfd). For "any child", for
-//! one that is to stop or to go on, and for threads the kernel has no event: they are asked for
-//! ever more rarely.
+//! A child that is named is waited for by a descriptor of its own (pidfd). For "any child" and for
+//! one that is to stop or to go on the kernel has no event: they are asked for ever more rarely.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 
-use libc::{id_t, idtype_t, pid_t, pthread_t, rusage, siginfo_t};
+use libc::{id_t, idtype_t, pid_t, rusage, siginfo_t};
 
 use super::gate::{Green, run};
-use super::raw::{fail, finish, next, raw};
-use super::{closing, hooks, threads};
-use crate::cancel;
+use super::raw::{fail, finish, raw};
+use super::{closing, hooks};
 use crate::poller::Interest;
 
 const EAGAIN: isize = fail(libc::EAGAIN);
@@ -136,35 +134,4 @@ pub(super) unsafe extern "C" fn waitid(
         Some(await_end(green, named, attempt))
     };
     finish(run(&hooks::waitid, green, native)) as c_int
-}
-
-type Join = unsafe extern "C" fn(pthread_t, *mut *mut c_void) -> c_int;
-
-/// Returns the errno. A kill waits: who joins a thread knows of no failure.
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int {
-    // SAFETY: the caller's.
-    if let Some(joined) = unsafe { threads::join(thread, value) } {
-        return joined;
-    }
-    let native = || match next!(c"pthread_join" as Join) {
-        // SAFETY: the caller's.
-        Some(real) => unsafe { real(thread, value) as isize },
-        None => libc::ENOSYS as isize,
-    };
-    let green = |green: &Green<'_>| {
-        let attempt = next!(c"pthread_tryjoin_np" as Join)?;
-        // SAFETY: takes nothing.
-        if unsafe { libc::pthread_self() } == thread {
-            return None;
-        }
-        let asked = || {
-            // SAFETY: the caller's.
-            let result = unsafe { attempt(thread, value) };
-            (result != libc::EBUSY).then_some(result as isize)
-        };
-        let joined = cancel::shield(|| green.ask_again("the end of a thread", None, asked));
-        joined.ok().flatten()
-    };
-    run(&hooks::pthread_join, green, native) as c_int
 }

@@ -19,6 +19,7 @@ use std::ptr::null;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use super::clocks::Deadline;
 use super::gate::Green;
 use super::raw::full_barrier;
 use crate::hub::waker::wake_task;
@@ -185,7 +186,7 @@ pub(super) struct Wait {
     pub(super) why: &'static str,
     pub(super) address: usize,
     pub(super) bits: u32,
-    pub(super) deadline: Option<u64>,
+    pub(super) deadline: Deadline,
     pub(super) ticks: Ticks,
     /// Before all others, since he was the first already.
     pub(super) first: bool,
@@ -197,7 +198,7 @@ impl Wait {
             why,
             address,
             bits: ALL_BITS,
-            deadline: None,
+            deadline: Deadline::NEVER,
             ticks: Ticks::Nobody,
             first: false,
         }
@@ -267,7 +268,7 @@ impl Green<'_> {
             if node.woken.load(Ordering::Acquire) {
                 return Ended::Woken;
             }
-            let over = self.is_over(wait.deadline);
+            let over = wait.deadline.now() <= self.hub.now();
             if over || ticks && !cause() {
                 let left = leave(bucket(wait.address), node);
                 return match over {
@@ -281,10 +282,9 @@ impl Green<'_> {
                 Ticks::Each | Ticks::Nobody => TICK_NS,
             };
             let tick = ticks.then(|| self.deadline_in(pause)).flatten();
-            let until = tick
-                .unwrap_or(u64::MAX)
-                .min(wait.deadline.unwrap_or(u64::MAX));
-            self.park_on(Why::Helper(wait.why), (until != u64::MAX).then_some(until));
+            let look = self.next_look(&wait.deadline);
+            let until = [tick, look].into_iter().flatten().min();
+            self.park_on(Why::Helper(wait.why), until);
         }
     }
 }

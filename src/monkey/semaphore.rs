@@ -6,10 +6,11 @@ use std::ffi::c_int;
 
 use libc::{clockid_t, sem_t, timespec};
 
+use super::clocks::{self, Deadline};
 use super::gate::{Green, is_open, run};
+use super::hooks;
 use super::queue::{Ended, Ticks, Wait, wake_at};
 use super::raw::{errno, fail, finish, next};
-use super::{clocks, hooks};
 
 /// # Safety
 /// A valid semaphore.
@@ -41,7 +42,7 @@ unsafe fn wait(
         if until.is_some_and(|(_, moment)| !clocks::is_fraction(moment)) {
             return Some(fail(libc::EINVAL));
         }
-        let mut deadline = None;
+        let mut deadline = None::<Deadline>;
         loop {
             // SAFETY: the caller's.
             let taken = unsafe { take(semaphore) };
@@ -49,12 +50,12 @@ unsafe fn wait(
                 return Some(taken);
             }
             if let Some((clock, moment)) = until {
-                deadline = deadline.or_else(|| green.deadline_at(clock, moment));
+                deadline.get_or_insert_with(|| Deadline::at(clock, moment));
             }
             // SAFETY: the caller's.
             let cause = || unsafe { is_empty(semaphore) };
             let wait = Wait {
-                deadline,
+                deadline: deadline.unwrap_or(Deadline::NEVER),
                 ticks: Ticks::Each,
                 ..Wait::at("a semaphore", semaphore as usize)
             };

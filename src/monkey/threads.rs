@@ -9,25 +9,23 @@
 //!                               | yes: joins the greenlet, on whatever hub or thread
 //! ```
 //!
-//! A block is kept until its thread is joined or detached, so no other gets its address before.
-//! Stacks are as large as the caller asks for, and take memory as they are used. Attributes of
-//! scheduling are not looked at. `pthread_cancel` does not reach such a thread.
+//! A thread is known until it has ended and was joined or detached, and so while another joins
+//! it. Its block is kept as long, so no other gets its address before. Stacks are as large as the
+//! caller asks for, and take memory as they are used. Attributes of scheduling are not looked at.
+//! `pthread_cancel` does not reach such a thread.
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
 
-use libc::{clockid_t, pid_t, pthread_attr_t, pthread_t, timespec};
+use libc::{pid_t, pthread_attr_t, pthread_t};
 
 use super::gate::run;
 use super::raw::{next, raw};
-use super::{clocks, hooks, thread_exit};
-use crate::cancel::{foreign, shield};
+use super::{attributes, hooks, thread_exit};
 use crate::greenlet::{Builder, Greenlet, identity};
 use crate::hub::{Task, with_hub};
 use crate::stack::stack_around;
@@ -39,35 +37,103 @@ pub(super) type Start = extern "C" fn(*mut c_void) -> *mut c_void;
 /// What a thread returns that was killed (pthread.h: PTHREAD_CANCELED).
 const CANCELED: usize = usize::MAX;
 
-/// Those that can still be joined, by what pthread_self says in them.
-static JOINABLE: Mutex<BTreeMap<pthread_t, Green>> = Mutex::new(BTreeMap::new());
+/// Those that are known, by what pthread_self() says in them.
+static KNOWN: Mutex<BTreeMap<pthread_t, Green>> = Mutex::new(BTreeMap::new());
 /// How many that are: nobody is looked for when there is none.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-struct Green {
-    greenlet: Greenlet<()>,
-    value: Arc<AtomicPtr<c_void>>,
-    os_thread: pid_t,
+/// A thread that is a greenlet.
+pub(super) struct Green {
+    pub(super) state: Join,
+    pub(super) course: Arc<Course>,
+    /// The kernel's id of the OS thread on which it runs.
+    pub(super) os_thread: pid_t,
+    pub(super) name: [u8; attributes::NAME_BYTES_MAX],
+    /// Its start routine has returned.
+    has_returned: bool,
     _identity: Arc<Identity>,
 }
 
+impl Green {
+    pub(super) fn has_ended(&self) -> bool {
+        match &self.state {
+            Join::Joinable(greenlet) => greenlet.is_finished(),
+            // The thread that joins it will forget it at once.
+            Join::BeingJoined(_) => false,
+            Join::Detached => self.has_returned,
+        }
+    }
+}
+
+/// What is to become of what a thread returns.
+pub(super) enum Join {
+    Joinable(Greenlet<()>),
+    /// By the thread with this id, which has the greenlet.
+    BeingJoined(pthread_t),
+    Detached,
+}
+
+/// What a thread itself tells of itself.
+pub(super) struct Course {
+    pub(super) value: AtomicPtr<c_void>,
+    /// The lowest usable address of its stack, the bytes above, and those of the guard below. Known
+    /// once it has started.
+    pub(super) stack: OnceLock<(usize, usize, usize)>,
+}
+
+/// Calls `look` with a thread, if it is a greenlet that is known here.
+pub(super) fn with_known<T>(thread: pthread_t, look: impl FnOnce(&mut Green) -> T) -> Option<T> {
+    if COUNT.load(Ordering::Acquire) == 0 {
+        return None;
+    }
+    lock(&KNOWN).get_mut(&thread).map(look)
+}
+
 fn note(thread: pthread_t, green: Green) {
-    let former = lock(&JOINABLE).insert(thread, green);
+    let former = lock(&KNOWN).insert(thread, green);
     debug_assert!(former.is_none(), "its block was still in use");
     COUNT.fetch_add(1, Ordering::Release);
 }
 
-fn take(thread: pthread_t) -> Option<Green> {
-    if COUNT.load(Ordering::Acquire) == 0 {
-        return None;
+/// Forgets a thread that was joined, or detached and has returned.
+pub(super) fn forget(thread: pthread_t) {
+    // Dropped without the lock.
+    let known = lock(&KNOWN).remove(&thread);
+    if known.is_some() {
+        COUNT.fetch_sub(1, Ordering::Release);
     }
-    let green = lock(&JOINABLE).remove(&thread)?;
-    COUNT.fetch_sub(1, Ordering::Release);
-    Some(green)
 }
 
-fn is_joinable(thread: pthread_t) -> bool {
-    COUNT.load(Ordering::Acquire) > 0 && lock(&JOINABLE).contains_key(&thread)
+/// Has nobody join the thread any more, if nobody does.
+///
+/// # Errors
+/// EINVAL if it was detached before.
+pub(super) fn detach(thread: pthread_t) -> Option<Result<(), c_int>> {
+    let detached = with_known(thread, |green| match green.state {
+        // As libc: the thread that joins it goes on to do so.
+        Join::BeingJoined(_) => Ok(None),
+        Join::Detached => Err(libc::EINVAL),
+        Join::Joinable(_) => {
+            let former = std::mem::replace(&mut green.state, Join::Detached);
+            Ok(Some((former, green.has_returned)))
+        }
+    })?;
+    Some(detached.map(|former| {
+        if let Some((_greenlet, true)) = former {
+            forget(thread);
+        }
+    }))
+}
+
+/// The start routine of the running thread has returned.
+fn note_return(thread: pthread_t) {
+    let detached = with_known(thread, |green| {
+        green.has_returned = true;
+        matches!(green.state, Join::Detached)
+    });
+    if detached == Some(true) {
+        forget(thread);
+    }
 }
 
 /// The start routine, which owns what its argument points to: so it has to run, also when its
@@ -75,7 +141,7 @@ fn is_joinable(thread: pthread_t) -> bool {
 struct Body {
     start: Start,
     argument: *mut c_void,
-    value: Arc<AtomicPtr<c_void>>,
+    course: Arc<Course>,
     /// Where a closure that could not be spawned is dropped.
     spawner: pthread_t,
     done: bool,
@@ -91,7 +157,9 @@ impl Body {
 
     fn call(&mut self) {
         self.done = true;
-        thread_exit::call(self.start, self.argument, &self.value);
+        let here = 0u8;
+        stack_around(&raw const here).map(|stack| self.course.stack.set(stack));
+        thread_exit::call(self.start, self.argument, &self.course.value);
     }
 }
 
@@ -99,8 +167,11 @@ impl Drop for Body {
     fn drop(&mut self) {
         // SAFETY: takes nothing.
         let here = unsafe { libc::pthread_self() };
-        if !self.done && here != self.spawner {
-            self.call();
+        if here != self.spawner {
+            if !self.done {
+                self.call();
+            }
+            note_return(here);
         }
     }
 }
@@ -171,19 +242,17 @@ unsafe fn wanted(attributes: *const pthread_attr_t) -> Wanted {
 unsafe extern "C" {
     fn pthread_getattr_default_np(attributes: *mut pthread_attr_t) -> c_int;
     fn pthread_attr_getdetachstate(attributes: *const pthread_attr_t, state: *mut c_int) -> c_int;
-    fn pthread_attr_setstack(
-        attributes: *mut pthread_attr_t,
-        lowest: *mut c_void,
-        bytes: usize,
-    ) -> c_int;
 }
 
 fn spawn(wanted: Wanted, start: Start, argument: *mut c_void) -> Result<pthread_t, c_int> {
-    let value = Arc::new(AtomicPtr::new(ptr::without_provenance_mut(CANCELED)));
+    let course = Arc::new(Course {
+        value: AtomicPtr::new(ptr::without_provenance_mut(CANCELED)),
+        stack: OnceLock::new(),
+    });
     let body = Body {
         start,
         argument,
-        value: Arc::clone(&value),
+        course: Arc::clone(&course),
         // SAFETY: takes nothing.
         spawner: unsafe { libc::pthread_self() },
         done: false,
@@ -197,282 +266,37 @@ fn spawn(wanted: Wanted, start: Start, argument: *mut c_void) -> Result<pthread_
         .map_err(|_| libc::EAGAIN)?;
     let _identity = identity::of_greenlet(&greenlet).ok_or(libc::EAGAIN)?;
     let thread = _identity.address() as pthread_t;
-    if !wanted.detached {
-        note(
-            thread,
-            Green {
-                greenlet,
-                value,
-                os_thread: os_thread(),
-                _identity,
-            },
-        );
-    }
+    let green = Green {
+        state: match wanted.detached {
+            true => Join::Detached,
+            false => Join::Joinable(greenlet),
+        },
+        course,
+        os_thread: os_thread(),
+        name: attributes::own_name(),
+        has_returned: false,
+        _identity,
+    };
+    note(thread, green);
     Ok(thread)
 }
 
-/// pthread_join for a thread that is a greenlet; `None` for one that is not.
-///
-/// A kill waits: who joins a thread knows of no failure.
-///
-/// # Safety
-/// `value` is null, or has room for what the thread returned.
-pub(super) unsafe fn join(thread: pthread_t, value: *mut *mut c_void) -> Option<c_int> {
-    // SAFETY: takes nothing.
-    if unsafe { libc::pthread_self() } == thread && is_joinable(thread) {
-        return Some(libc::EDEADLK);
-    }
-    let Green {
-        greenlet,
-        value: returned,
-        os_thread: _,
-        _identity,
-    } = take(thread)?;
-    drop(foreign(|| shield(|| greenlet.join())));
-    // SAFETY: the caller's.
-    unsafe { hand_over(&returned, value) };
-    Some(0)
-}
-
-/// # Safety
-/// `place` is null, or has room for a pointer.
-unsafe fn hand_over(returned: &AtomicPtr<c_void>, place: *mut *mut c_void) {
-    if !place.is_null() {
-        // SAFETY: the caller's.
-        unsafe { place.write(returned.load(Ordering::Acquire)) };
-    }
-}
-
-/// # Safety
-/// `value` is null, or has room for what the thread returned.
-unsafe fn join_for(thread: pthread_t, value: *mut *mut c_void, limit: Duration) -> Option<c_int> {
-    let Green {
-        greenlet,
-        value: returned,
-        os_thread,
-        _identity,
-    } = take(thread)?;
-    let joined = foreign(|| shield(|| greenlet.join_timeout(limit)));
-    if let Err(greenlet) = joined {
-        note(
-            thread,
-            Green {
-                greenlet,
-                value: returned,
-                os_thread,
-                _identity,
-            },
-        );
-        return Some(if limit.is_zero() {
-            libc::EBUSY
-        } else {
-            libc::ETIMEDOUT
-        });
-    }
-    // SAFETY: the caller's.
-    unsafe { hand_over(&returned, value) };
-    Some(0)
-}
-
-type TryJoin = unsafe extern "C" fn(pthread_t, *mut *mut c_void) -> c_int;
-
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn pthread_tryjoin_np(
-    thread: pthread_t,
-    value: *mut *mut c_void,
-) -> c_int {
-    // SAFETY: the caller's.
-    if let Some(joined) = unsafe { join_for(thread, value, Duration::ZERO) } {
-        return joined;
-    }
-    match next!(c"pthread_tryjoin_np" as TryJoin) {
-        // SAFETY: the caller's.
-        Some(real) => unsafe { real(thread, value) },
-        None => libc::ENOSYS,
-    }
-}
-
-type TimedJoin = unsafe extern "C" fn(pthread_t, *mut *mut c_void, *const timespec) -> c_int;
-
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn pthread_timedjoin_np(
-    thread: pthread_t,
-    value: *mut *mut c_void,
-    deadline: *const timespec,
-) -> c_int {
-    // SAFETY: the caller's.
-    if let Some(joined) = unsafe { join_until(thread, value, libc::CLOCK_REALTIME, deadline) } {
-        return joined;
-    }
-    match next!(c"pthread_timedjoin_np" as TimedJoin) {
-        // SAFETY: the caller's.
-        Some(real) => unsafe { real(thread, value, deadline) },
-        None => libc::ENOSYS,
-    }
-}
-
-type ClockJoin =
-    unsafe extern "C" fn(pthread_t, *mut *mut c_void, clockid_t, *const timespec) -> c_int;
-
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn pthread_clockjoin_np(
-    thread: pthread_t,
-    value: *mut *mut c_void,
-    clock: clockid_t,
-    deadline: *const timespec,
-) -> c_int {
-    // SAFETY: the caller's.
-    if let Some(joined) = unsafe { join_until(thread, value, clock, deadline) } {
-        return joined;
-    }
-    match next!(c"pthread_clockjoin_np" as ClockJoin) {
-        // SAFETY: the caller's.
-        Some(real) => unsafe { real(thread, value, clock, deadline) },
-        None => libc::ENOSYS,
-    }
-}
-
-/// # Safety
-/// As pthread_clockjoin_np(3).
-unsafe fn join_until(
-    thread: pthread_t,
-    value: *mut *mut c_void,
-    clock: clockid_t,
-    deadline: *const timespec,
-) -> Option<c_int> {
-    if !is_joinable(thread) {
-        return None;
-    }
-    // SAFETY: the caller's: null, or a moment.
-    let Some(deadline) = (unsafe { deadline.as_ref() }) else {
-        // SAFETY: the caller's.
-        return unsafe { join(thread, value) };
-    };
-    if !clocks::is_valid(deadline) {
-        return Some(libc::EINVAL);
-    }
-    let Some(now) = clocks::read(clock) else {
-        return Some(libc::EINVAL);
-    };
-    let left = clocks::ns_of(deadline).saturating_sub(now);
-    // SAFETY: the caller's.
-    unsafe { join_for(thread, value, Duration::from_nanos(left)) }
-}
-
-type OfThread = unsafe extern "C" fn(pthread_t) -> c_int;
-
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn pthread_detach(thread: pthread_t) -> c_int {
-    if take(thread).is_some() {
-        return 0;
-    }
-    match next!(c"pthread_detach" as OfThread) {
-        // SAFETY: the caller's.
-        Some(real) => unsafe { real(thread) },
-        None => libc::ENOSYS,
-    }
-}
-
-type SetName = unsafe extern "C" fn(pthread_t, *const c_char) -> c_int;
-
-/// The kernel's name is that of the OS thread: a greenlet leaves it alone. What it calls itself
-/// is told in dumps, and when it panics or overflows its stack.
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn pthread_setname_np(
-    thread: pthread_t,
-    name: *const c_char,
-) -> c_int {
-    if is_green(thread) {
-        // SAFETY: the caller's: null, or a name with its zero byte.
-        return unsafe { label(thread, name) };
-    }
-    match next!(c"pthread_setname_np" as SetName) {
-        // SAFETY: the caller's.
-        Some(real) => unsafe { real(thread, name) },
-        None => libc::ENOSYS,
-    }
-}
-
-/// # Safety
-/// `name` is null, or ends with a zero byte.
-unsafe fn label(thread: pthread_t, name: *const c_char) -> c_int {
-    if name.is_null() {
-        return libc::EINVAL;
-    }
-    // SAFETY: the caller's.
-    let name = unsafe { CStr::from_ptr(name) }.to_bytes();
-    let mut label = [0; 16];
-    let Some(place) = label.get_mut(..name.len() + 1) else {
-        return libc::ERANGE;
-    };
-    place[..name.len()].copy_from_slice(name);
-    with_hub(|hub| {
-        let task = hub.and_then(|hub| hub.running());
-        // Only it itself may touch that.
-        if let Some(task) = task.filter(|task| is_of(task.get(), thread)) {
-            task.get().local().label.set(label);
-        }
-    });
-    0
-}
-
-type GetAttributes = unsafe extern "C" fn(pthread_t, *mut pthread_attr_t) -> c_int;
-
-/// Where the stack of a greenlet is, which libc does not know.
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn pthread_getattr_np(
-    thread: pthread_t,
-    attributes: *mut pthread_attr_t,
-) -> c_int {
-    // SAFETY: takes nothing.
-    let own = unsafe { libc::pthread_self() } == thread;
-    let here = 0u8;
-    let stack = (own && is_green(thread))
-        .then(|| stack_around(&raw const here))
-        .flatten();
-    let Some((lowest, bytes, guard)) = stack else {
-        return match next!(c"pthread_getattr_np" as GetAttributes) {
-            // SAFETY: the caller's.
-            Some(real) => unsafe { real(thread, attributes) },
-            None => libc::ENOSYS,
-        };
-    };
-    // SAFETY: the caller has a place for them.
-    unsafe {
-        let made = libc::pthread_attr_init(attributes);
-        if made == 0 {
-            pthread_attr_setstack(attributes, lowest as *mut c_void, bytes);
-            libc::pthread_attr_setguardsize(attributes, guard);
-        }
-        made
-    }
-}
-
 /// The kernel's id of the OS thread that runs.
-fn os_thread() -> pid_t {
+pub(super) fn os_thread() -> pid_t {
     // SAFETY: takes nothing.
     unsafe { raw!(SYS_gettid) as pid_t }
 }
 
-/// The kernel's id of the OS thread on which a thread runs that is a greenlet.
-pub(super) fn os_thread_of(thread: pthread_t) -> Option<pid_t> {
-    let joinable = |threads: &BTreeMap<_, Green>| Some(threads.get(&thread)?.os_thread);
-    let noted = (COUNT.load(Ordering::Acquire) > 0).then(|| joinable(&lock(&JOINABLE)));
-    noted.flatten().or_else(|| is_green(thread).then(os_thread))
-}
-
-/// Is it a thread that can be joined here, or the greenlet that runs, with its own thread-locals?
-fn is_green(thread: pthread_t) -> bool {
-    let runs = || {
-        with_hub(|hub| {
-            let task = hub?.running()?;
-            Some(is_of(task.get(), thread))
-        })
-    };
-    is_joinable(thread) || runs() == Some(true)
+/// Is it the greenlet that runs, with its own thread-locals?
+pub(super) fn is_running(thread: pthread_t) -> bool {
+    let runs = with_hub(|hub| {
+        let task = hub?.running()?;
+        Some(is_of(task.get(), thread))
+    });
+    runs == Some(true)
 }
 
 /// Are these the greenlet's own thread-locals?
-fn is_of(task: &Task, thread: pthread_t) -> bool {
+pub(super) fn is_of(task: &Task, thread: pthread_t) -> bool {
     identity::of(task).is_some_and(|identity| identity.address() as pthread_t == thread)
 }

@@ -7,18 +7,19 @@ use std::ffi::{c_int, c_uint};
 
 use libc::{clockid_t, timespec, useconds_t};
 
+use super::clocks::{self, Deadline};
 use super::gate::{Green, run};
+use super::hooks;
 use super::raw::{fail, finish, next, raw};
-use super::{clocks, hooks};
 use crate::hub::Why;
 
 const SECOND: u64 = 1_000_000_000;
 
 impl Green<'_> {
-    fn sleep_until(&self, deadline: Option<u64>) {
+    fn sleep_until(&self, deadline: Deadline) {
         loop {
-            let done = self.park(Why::Sleep, deadline).is_err();
-            if done || self.is_over(deadline) {
+            let done = self.park(Why::Sleep, self.next_look(&deadline)).is_err();
+            if done || deadline.is_over() {
                 return;
             }
         }
@@ -28,7 +29,7 @@ impl Green<'_> {
         if ns == 0 {
             self.hub.yield_now();
         } else {
-            self.sleep_until(self.deadline_in(ns));
+            self.sleep_until(self.deadline_in(ns).into());
         }
         0
     }
@@ -75,7 +76,7 @@ pub(super) unsafe extern "C" fn clock_nanosleep(
         if flags & libc::TIMER_ABSTIME == 0 {
             return Some(green.sleep(clocks::ns_of(time)));
         }
-        green.sleep_until(green.deadline_at(clock, time));
+        green.sleep_until(Deadline::at(clock, time));
         Some(0)
     };
     -run(&hooks::clock_nanosleep, green, native) as c_int
