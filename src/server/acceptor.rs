@@ -22,6 +22,7 @@ use std::sync::atomic::Ordering;
 use super::core::{Acceptor, Core, Phase};
 use super::datagram::CUT_OFF;
 use super::door::{Door, Kind};
+use super::endpoint::sealed::Endpoint;
 use super::limit::Place;
 use super::settings::Spawn;
 use crate::cancel::is_cancellation;
@@ -92,6 +93,10 @@ impl<K: Kind> Drop for Post<K> {
     }
 }
 
+/// After so many connections in a row that were lost before they were accepted, an acceptor pauses
+/// as after any other error.
+const LOST_MAX: u32 = 100;
+
 /// All that an acceptor does.
 pub(super) fn accept_all<K: Kind>(mut post: Post<K>, door: Arc<Door<K::Endpoint>>) {
     if !post.take_up() {
@@ -106,7 +111,7 @@ pub(super) fn accept_all<K: Kind>(mut post: Post<K>, door: Arc<Door<K::Endpoint>
         true => 1,
         false => core.settings.accepts_max,
     };
-    let mut row = 0;
+    let (mut row, mut lost) = (0, 0);
     while post.is_current() {
         let mut full = false;
         let gate = || match post.is_current() {
@@ -130,17 +135,23 @@ pub(super) fn accept_all<K: Kind>(mut post: Post<K>, door: Arc<Door<K::Endpoint>
                 continue;
             }
             Err(_) if !post.is_current() => return,
-            Err(error) if socket::is_fatal(&error) => return core.fail(error),
+            Err(error) if is_final(&door, &error) => return core.fail(error),
             Err(error) => Err(error),
         };
         match failed {
-            Ok(()) => backoff.succeed(),
+            Ok(()) => {
+                lost = 0;
+                backoff.succeed();
+            }
             Err(error) => {
                 core.errors.fetch_add(1, Ordering::Relaxed);
                 match error.kind() {
                     CUT_OFF => core.log(log::Level::Warn, format_args!("{error}")),
-                    // It has gone before it was its turn: no reason to let others wait.
-                    io::ErrorKind::ConnectionAborted => {}
+                    // That connection is lost: no reason to let others wait.
+                    _ if socket::is_of_connection(&error) && lost < LOST_MAX => {
+                        lost += 1;
+                        yield_now();
+                    }
                     _ => {
                         let (name, place) = (&core.settings.name, &core.place);
                         sleep(backoff.next(&format_args!("{name} at {place}"), &error));
@@ -149,6 +160,12 @@ pub(super) fn accept_all<K: Kind>(mut post: Post<K>, door: Arc<Door<K::Endpoint>
             }
         }
     }
+}
+
+/// Does the error show that the socket is bad, and not the connection that was to come?
+fn is_final<E: Endpoint>(door: &Door<E>, error: &io::Error) -> bool {
+    let is_listening = || door.endpoint.vet().is_ok();
+    socket::is_fatal(error) && !(socket::is_of_connection(error) && is_listening())
 }
 
 /// A place for one guest more, where places are limited.

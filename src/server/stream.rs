@@ -28,7 +28,8 @@ use crate::os::unix::net::UnixListener;
 ///   listens from [`start`](StreamServer::start) on: before, connections are refused.
 /// * When an accept fails, or there is no stack for a greenlet, it pauses, for 10 ms at first
 ///   and twice as long each time up to 1 s, until one succeeds; connections wait in the queue of
-///   the kernel meanwhile. An error that shows the socket itself to be bad ends the server.
+///   the kernel meanwhile. After an error of one connection, as the network passes them on, it
+///   goes on at once. An error that shows the socket itself to be bad ends the server.
 /// * At most 100 connections are accepted before others on the hub have a turn.
 /// * Dropping it [closes](StreamServer::close) it: nobody is let in any more, who is in stays.
 ///   [`stop`](StreamServer::stop) is the end with a deadline.

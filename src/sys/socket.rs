@@ -252,6 +252,26 @@ pub(crate) fn is_listening(fd: BorrowedFd<'_>) -> io::Result<bool> {
     option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN, 0).map(|value| value != 0)
 }
 
+/// Is this an error of one connection, or of the network under it, which accept(2) passes on? The
+/// next one may be fine. EOPNOTSUPP may also mean a socket that can't listen.
+pub(crate) fn is_of_connection(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    matches!(
+        errno,
+        Some(
+            libc::ECONNABORTED
+                | libc::ENETDOWN
+                | libc::EPROTO
+                | libc::ENOPROTOOPT
+                | libc::EHOSTDOWN
+                | libc::ENONET
+                | libc::EHOSTUNREACH
+                | libc::EOPNOTSUPP
+                | libc::ENETUNREACH
+        )
+    )
+}
+
 /// Is this an accept or a receive that fails for what it is done with, and always will?
 pub(crate) fn is_fatal(error: &io::Error) -> bool {
     let errno = error.raw_os_error();

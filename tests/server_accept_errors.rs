@@ -1,0 +1,99 @@
+//! Errors that accept(2) passes on from a connection do not end a server.
+//!
+//! This program's own `syscall` stands before libc's, so that accept4 fails as a test wants it to.
+//! The patch has one as well, so this is for builds without it.
+#![cfg(all(not(feature = "monkey"), target_env = "gnu"))]
+
+mod hazard_support;
+
+use std::ffi::{c_int, c_long};
+use std::io::{Read, Write};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use greenroom::net::TcpStream;
+use greenroom::server::StreamServer;
+use greenroom::{sleep, with_timeout};
+use hazard_support::{bounded, ms};
+
+/// What the next accepts are to fail with.
+static ERRORS: Mutex<Vec<c_int>> = Mutex::new(Vec::new());
+static FAILED: AtomicUsize = AtomicUsize::new(0);
+
+type Syscall = unsafe extern "C" fn(c_long, usize, usize, usize, usize, usize, usize) -> c_long;
+
+/// # Safety
+/// As syscall(2).
+// SAFETY: the name is libc's, and variadic there: arguments are passed in the same registers.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn syscall(
+    number: c_long,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+    f: usize,
+) -> c_long {
+    if number == libc::SYS_accept4
+        && let Ok(mut errors) = ERRORS.try_lock()
+        && let Some(error) = errors.pop()
+    {
+        FAILED.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: libc returns the address of this thread's errno.
+        unsafe { *libc::__errno_location() = error };
+        return -1;
+    }
+    static REAL: AtomicUsize = AtomicUsize::new(0);
+    let mut real = REAL.load(Ordering::Relaxed);
+    if real == 0 {
+        // SAFETY: a C string.
+        real = unsafe { libc::dlsym(libc::RTLD_NEXT, c"syscall".as_ptr()) } as usize;
+        REAL.store(real, Ordering::Relaxed);
+    }
+    // SAFETY: the next function of this name is libc's, which takes these arguments.
+    unsafe { std::mem::transmute::<usize, Syscall>(real)(number, a, b, c, d, e, f) }
+}
+
+const OF_CONNECTIONS: [c_int; 9] = [
+    libc::ECONNABORTED,
+    libc::ENETDOWN,
+    libc::EPROTO,
+    libc::ENOPROTOOPT,
+    libc::EHOSTDOWN,
+    libc::ENONET,
+    libc::EHOSTUNREACH,
+    libc::EOPNOTSUPP,
+    libc::ENETUNREACH,
+];
+
+#[test]
+fn errors_of_connections_do_not_end_a_server_nor_make_it_pause() {
+    let _bound = bounded();
+    let hello = |mut stream: TcpStream, _| stream.write_all(b"hello");
+    let server = StreamServer::bind("127.0.0.1:0", hello).unwrap();
+    for times in [1, 10, 50] {
+        let errors = OF_CONNECTIONS.iter().copied().cycle();
+        *ERRORS.lock().unwrap() = errors.take(OF_CONNECTIONS.len() * times).collect();
+        let before = FAILED.load(Ordering::Relaxed);
+        server.start().unwrap();
+        let mut text = String::new();
+        let mut client = TcpStream::connect(server.address()).unwrap();
+        // Beyond 100 in a row there are pauses: 10 ms, 20 ms, ... 1 s.
+        if times <= 10 {
+            client.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "hello");
+            let failed = FAILED.load(Ordering::Relaxed) - before;
+            assert_eq!(failed, OF_CONNECTIONS.len() * times);
+        } else {
+            // A listener that fails for ever leaves others their turns.
+            assert!(with_timeout(ms(300), || client.read_to_string(&mut text)).is_err());
+            let failed = FAILED.load(Ordering::Relaxed) - before;
+            assert!((100..150).contains(&failed), "{failed} accepts");
+        }
+        assert!(server.started());
+        ERRORS.lock().unwrap().clear();
+        sleep(ms(1));
+        server.stop(None);
+    }
+}
