@@ -169,6 +169,9 @@ impl Builder {
     /// Sets the size of the stack in bytes, all of them usable: the guard comes on top, and the
     /// size is rounded up to one that stacks are kept in. Memory is used only as the stack grows.
     ///
+    /// A handler of a signal that comes while the greenlet runs uses this stack as well, a
+    /// profiler's that takes backtraces for one, unless it is installed with SA_ONSTACK.
+    ///
     /// Without it a stack has the [default size](crate::default_stack_size).
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = Some(bytes);

@@ -58,12 +58,12 @@ fn announce() {
     });
 }
 
-/// Called in the handler of a stack overflow: reads what is there, allocates nothing.
-fn describe_running(out: &mut dyn std::fmt::Write) {
+/// Called in the handler of a stack overflow: reads what is there, allocates nothing. False where
+/// no greenlet runs.
+fn describe_running(out: &mut dyn std::fmt::Write) -> bool {
     with_hub(|hub| {
-        let _ = match hub.and_then(|hub| hub.running()) {
-            Some(task) => write!(out, "{}", Known(task.get())),
-            None => write!(out, "a greenlet"),
-        };
-    });
+        let running = hub.and_then(|hub| hub.running().filter(|task| !hub.is_root(*task)));
+        let written = running.map(|task| write!(out, "{}", Known(task.get())));
+        written.is_some()
+    })
 }

@@ -129,6 +129,9 @@
 //! * **A `RefCell` in a thread-local**, borrowed across a call that parks: "already borrowed".
 //! * **tokio's `block_on`** in two greenlets of one hub at a time: "cannot start a runtime from
 //!   within a runtime".
+//! * **stacker** (and what rests on it to recurse deeply) keeps the limit of the stack in a
+//!   thread-local. A greenlet that parks within it leaves its own limit to the next, which then
+//!   overflows its stack; the message names it. In greenlets that own theirs it works.
 //! * **Recursive pthread mutexes** exclude nobody: their owner is the OS thread. Error-checking
 //!   ones exclude, but who locks one twice waits for ever.
 //!

@@ -6,8 +6,10 @@
 //!                            | slot that sp is in (or in the slot below: a frame so large
 //!                            | that it stepped over the guard)?
 //!                     yes ---'--- no ---> the action that was there before, std's as a rule:
-//!                      |                  its message for a thread's own stack, else SIG_DFL
-//!            message to fd 2, abort
+//!                      |                  its message for a thread's own stack, else SIG_DFL.
+//!            message to fd 2, abort        A greenlet that faults beside an sp that is in no slot
+//!                                          gets a message before: a library, stacker for one,
+//!                                          has it run on another stack
 //! ```
 //!
 //! Invariants: the handler allocates nothing, locks nothing and waits for nothing; it reads the
@@ -47,7 +49,15 @@ static SPENT: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
 /// A `Describer`, as an address; 0 for none.
 static DESCRIBER: AtomicUsize = AtomicUsize::new(0);
 
-type Describer = fn(&mut dyn Write);
+type Describer = fn(&mut dyn Write) -> bool;
+
+/// A fault that is no further from sp than this is taken for a stack overflow: a frame in C may
+/// be that large without being touched from top to bottom.
+const FRAME_BYTES_MAX: usize = 64 << 10;
+
+const HINT_FOREIGN: &str = "the library that made it, such as stacker, may keep its limit in a \
+                            thread-local that greenlets share: give each its own, with \
+                            Part::Identity and spawn, not spawn_local or scope\n";
 
 /// Installs the handler, once per process, over the actions that are there: they get every fault
 /// that is no overflow of ours.
@@ -78,7 +88,8 @@ pub(crate) fn install() {
 }
 
 /// Sets who says, inside the handler, which greenlet is running: by contract async-signal-safe
-/// and short, it writes something like `greenlet #2 'worker'`. Without it: `a greenlet`.
+/// and short, it writes something like `greenlet #2 'worker'`. It returns whether a greenlet is
+/// running, not the OS thread itself. Without it: `a greenlet`.
 pub(crate) fn set_describer(describer: Describer) {
     DESCRIBER.store(describer as usize, Ordering::Release);
 }
@@ -96,6 +107,9 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
     let sent_by_kernel = code > 0;
     if sent_by_kernel && let Some((place, runs_there)) = overflown(address, sp) {
         report(&place, address, runs_there);
+    }
+    if sent_by_kernel && address.abs_diff(sp) <= FRAME_BYTES_MAX {
+        report_elsewhere(address, sp);
     }
     let Some(index) = SIGNALS.iter().position(|known| *known == signal) else {
         return;
@@ -128,19 +142,34 @@ fn overflown(address: usize, sp: usize) -> Option<(Place, bool)> {
     hit.then_some((running, true))
 }
 
+/// Writes which greenlet is running. False when none is, or nobody can say.
+fn describe(message: &mut Message) -> bool {
+    let describer = DESCRIBER.load(Ordering::Acquire);
+    // SAFETY: only `set_describer` stores here, and what it stores is a `Describer`.
+    describer != 0 && unsafe { mem::transmute::<usize, Describer>(describer)(message) }
+}
+
+/// Prints a message if it was a greenlet that overflowed a stack which is not one of ours. What
+/// happens then is not ours to say.
+fn report_elsewhere(address: usize, sp: usize) {
+    let mut message = Message::begun();
+    if table::find(sp).is_some() || !describe(&mut message) {
+        return;
+    }
+    message.cut(MESSAGE_BYTES_MAX - 320);
+    message.put(" has overflowed a stack that greenroom did not make, fault at 0x");
+    message.put_number(address, 16);
+    message.put("\n");
+    message.put(HINT_FOREIGN);
+    message.print();
+}
+
 /// Prints the one message and ends the process.
 fn report(place: &Place, address: usize, runs_there: bool) -> ! {
-    let mut message = Message {
-        text: [0; MESSAGE_BYTES_MAX],
-        used: 0,
-    };
-    message.put("\n");
-    match DESCRIBER.load(Ordering::Acquire) {
-        describer if describer != 0 && runs_there => {
-            // SAFETY: only `set_describer` stores here, and what it stores is a `Describer`.
-            unsafe { mem::transmute::<usize, Describer>(describer)(&mut message) }
-        }
-        _ => message.put("a greenlet"),
+    let mut message = Message::begun();
+    if !runs_there || !describe(&mut message) {
+        message = Message::begun();
+        message.put("a greenlet");
     }
     message.cut(MESSAGE_BYTES_MAX - 256);
     message.put(" has overflowed its stack: ");
@@ -226,6 +255,15 @@ struct Message {
 }
 
 impl Message {
+    fn begun() -> Message {
+        let mut message = Message {
+            text: [0; MESSAGE_BYTES_MAX],
+            used: 0,
+        };
+        message.put("\n");
+        message
+    }
+
     fn put(&mut self, text: &str) {
         let room = &mut self.text[self.used..];
         let bytes = text.len().min(room.len());

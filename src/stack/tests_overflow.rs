@@ -9,13 +9,20 @@ use std::process::Output;
 
 /// Calls `f` on the stack and comes back when it returns.
 fn on_stack(stack: &Stack, f: extern "C" fn()) {
-    // SAFETY: the stack is live, owned, aligned, and `f` does not unwind. The register that
+    // SAFETY: the stack is live and owned.
+    unsafe { on_stack_at(stack.top(), f) };
+}
+
+/// # Safety
+/// A stack that nobody uses ends at `top`, which is aligned.
+unsafe fn on_stack_at(top: usize, f: extern "C" fn()) {
+    // SAFETY: the caller vouches for the stack, and `f` does not unwind. The register that
     // keeps the old stack pointer is one that `f` saves.
     #[cfg(target_arch = "x86_64")]
     unsafe {
         asm!(
             "xchg rsp, r12", "call {f}", "mov rsp, r12",
-            f = in(reg) f, inout("r12") stack.top() => _, clobber_abi("C"),
+            f = in(reg) f, inout("r12") top => _, clobber_abi("C"),
         );
     }
     // SAFETY: as above.
@@ -23,7 +30,7 @@ fn on_stack(stack: &Stack, f: extern "C" fn()) {
     unsafe {
         asm!(
             "mov x20, sp", "mov sp, {top}", "blr {f}", "mov sp, x20",
-            f = in(reg) f, top = in(reg) stack.top(), out("x20") _, clobber_abi("C"),
+            f = in(reg) f, top = in(reg) top, out("x20") _, clobber_abi("C"),
         );
     }
 }
@@ -123,7 +130,7 @@ fn recursion_on_main_is_named_and_aborts() {
         "tests_overflow::recursion_on_main_is_named_and_aborts",
         || {
             overflow::set_describer(|out| {
-                let _ = write!(out, "greenlet #{} 'worker'", black_box(2));
+                write!(out, "greenlet #{} 'worker'", black_box(2)).is_ok()
             });
             on_main(overflow_a_stack_on_main);
         },
@@ -199,14 +206,55 @@ fn a_write_into_a_guard_from_elsewhere_aborts_without_a_name() {
     let name = "tests_overflow::a_write_into_a_guard_from_elsewhere_aborts_without_a_name";
     let out = in_child(name, || {
         overflow::install();
-        overflow::set_describer(|out| {
-            let _ = out.write_str("the wrong one");
-        });
+        overflow::set_describer(|out| out.write_str("the wrong one").is_ok());
         let stack = Pool::new().take(None).unwrap();
         // SAFETY: none; the process is to die of it.
         unsafe { ((stack.limit() + 100) as *mut u8).write_volatile(1) };
     });
     assert_overflow(&out, "a greenlet", default_stack_size());
+}
+
+/// A stack with a guard below, as a library makes it.
+fn overflow_a_stack_of_others() {
+    const BYTES: usize = 1 << 20;
+    overflow::install();
+    // SAFETY: a new mapping wherever the kernel finds room; its upper half is made accessible.
+    unsafe {
+        let (none, flags) = (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let map = libc::mmap(std::ptr::null_mut(), BYTES, none, flags, -1, 0);
+        assert_ne!(map, libc::MAP_FAILED);
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let half = map.byte_add(BYTES / 2);
+        assert_eq!(libc::mprotect(half, BYTES / 2, access), 0);
+        on_stack_at(map as usize + BYTES, recurse);
+    }
+}
+
+#[test]
+#[cfg_attr(feature = "sanitizer", ignore = "ASan reports it")]
+fn a_greenlet_that_overflows_a_stack_of_others_is_named_and_dies_as_it_would() {
+    let name = "tests_overflow::\
+                a_greenlet_that_overflows_a_stack_of_others_is_named_and_dies_as_it_would";
+    let out = in_child(name, || {
+        overflow::set_describer(|out| out.write_str("greenlet #4").is_ok());
+        overflow_a_stack_of_others();
+    });
+    let text = stderr(&out);
+    let line = "\ngreenlet #4 has overflowed a stack that greenroom did not make, fault at 0x";
+    assert_eq!(text.matches(line).count(), 1, "{text}");
+    assert!(text.contains("Part::Identity"), "{text}");
+    assert_eq!(out.status.signal(), Some(libc::SIGSEGV), "{text}");
+}
+
+#[test]
+#[cfg_attr(feature = "sanitizer", ignore = "ASan reports it")]
+fn an_os_thread_that_overflows_a_stack_of_others_gets_no_message() {
+    let name = "tests_overflow::an_os_thread_that_overflows_a_stack_of_others_gets_no_message";
+    let out = in_child(name, || {
+        overflow::set_describer(|_| false);
+        overflow_a_stack_of_others();
+    });
+    assert_plain_sigsegv(&out);
 }
 
 extern "C" fn step_over_the_guard() {
@@ -220,7 +268,7 @@ extern "C" fn step_over_the_guard() {
 fn a_frame_that_steps_over_its_guard_into_the_next_is_named() {
     let name = "tests_overflow::a_frame_that_steps_over_its_guard_into_the_next_is_named";
     let out = in_child(name, || {
-        overflow::set_describer(|out| out.write_str("greenlet #3").unwrap());
+        overflow::set_describer(|out| out.write_str("greenlet #3").is_ok());
         overflow_a_stack(Some(65_536), step_over_the_guard);
     });
     assert_overflow(&out, "greenlet #3", 65_536);
