@@ -79,7 +79,7 @@ impl Identity {
     pub(crate) fn thread_id(&self) -> u32 {
         // SAFETY: the field is within the block's `struct pthread`, and only written to by `name`.
         glibc().map_or(0, |glibc| unsafe {
-            self.block.add(glibc.tid_at).cast::<u32>().read()
+            self.thread.add(glibc.tid_at).cast::<u32>().read()
         })
     }
 
@@ -175,19 +175,35 @@ fn allocate(glibc: &Glibc) -> io::Result<*mut u8> {
     Ok(block)
 }
 
-/// Gives the block a thread id of its own: owners of recursive locks are told apart by it.
+/// How many greenlets one after the other have different thread ids in the same block.
+const IDS_PER_BLOCK: u32 = 256;
+/// Blocks of which no two have an id in common: 3 million.
+const BLOCKS_MAX: u32 = (THREAD_ID_LAST - THREAD_ID_FIRST) / IDS_PER_BLOCK;
+
+/// Gives the block a thread id of its own: owners of recursive locks are told apart by it. No two
+/// greenlets that live have the same, however many have lived: each block has its own range of ids.
 ///
 /// # Safety
 /// The block is complete, and nobody runs with it.
 unsafe fn name(glibc: &Glibc, block: *mut u8) {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let next = NEXT.fetch_add(1, Ordering::Relaxed);
-    let tid = THREAD_ID_FIRST + next % (THREAD_ID_LAST - THREAD_ID_FIRST);
+    static BLOCKS: AtomicU32 = AtomicU32::new(0);
     // SAFETY: the field is within the block's `struct pthread`, see `glibc::find`.
     unsafe {
-        let thread = glibc.thread_of(block);
-        thread.add(glibc.tid_at).cast::<u32>().write(tid);
+        let id = glibc.thread_of(block).add(glibc.tid_at).cast::<u32>();
+        id.write(match id.read() {
+            last if last >= THREAD_ID_FIRST => following(last),
+            _ => first_of(BLOCKS.fetch_add(1, Ordering::Relaxed)),
+        });
     }
+}
+
+fn first_of(block: u32) -> u32 {
+    THREAD_ID_FIRST + block % BLOCKS_MAX * IDS_PER_BLOCK
+}
+
+fn following(id: u32) -> u32 {
+    let within = (id - THREAD_ID_FIRST) % IDS_PER_BLOCK;
+    id - within + (within + 1) % IDS_PER_BLOCK
 }
 
 /// Calls the destructor of each pthread key that has a value here, once. False if there was none.
@@ -289,4 +305,26 @@ unsafe extern "C" fn put_image_back(
         }
     }
     0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn blocks_have_no_thread_id_in_common() {
+        let ids_of = |block| {
+            let ids = std::iter::successors(Some(first_of(block)), |id| Some(following(*id)));
+            ids.take(3 * IDS_PER_BLOCK as usize).collect::<HashSet<_>>()
+        };
+        let blocks = [0, 1, 2, BLOCKS_MAX - 2, BLOCKS_MAX - 1];
+        let ids: Vec<_> = blocks.into_iter().flat_map(ids_of).collect();
+        assert_eq!(ids.len(), blocks.len() * IDS_PER_BLOCK as usize);
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
+        assert!(
+            ids.iter()
+                .all(|id| (THREAD_ID_FIRST..=THREAD_ID_LAST).contains(id))
+        );
+    }
 }
