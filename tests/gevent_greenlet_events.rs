@@ -8,17 +8,18 @@ use greenroom::hub::{self, Event};
 use greenroom::{Greenlet, GreenletId, sim};
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
-use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
-type Log<T> = Rc<RefCell<Vec<T>>>;
+type Log<T> = Arc<Mutex<Vec<T>>>;
 
 /// Listens to this hub; `note` chooses what is kept.
-fn listen<T: 'static>(
-    note: impl Fn(&Event<'_>) -> Option<T> + 'static,
+fn listen<T: Send + 'static>(
+    note: impl Fn(&Event<'_>) -> Option<T> + Send + 'static,
 ) -> (hub::Subscription, Log<T>) {
     let log = Log::default();
-    let ours = Rc::clone(&log);
-    let subscription = hub::subscribe(move |event| ours.borrow_mut().extend(note(event)));
+    let ours = Arc::clone(&log);
+    let subscription = hub::subscribe(move |event| ours.lock().unwrap().extend(note(event)));
     (subscription, log)
 }
 
@@ -51,11 +52,11 @@ fn a_subscriber_hears_of_every_spawn_until_its_subscription_is_dropped() {
         let remote = hub::current().spawn(|| ());
         ids.push(remote.id());
         remote.join().unwrap();
-        assert_eq!(*log.borrow(), ids);
+        assert_eq!(*log.lock().unwrap(), ids);
 
         drop(subscription);
         greenroom::spawn(|| ()).join().unwrap();
-        assert_eq!(log.borrow().len(), ids.len());
+        assert_eq!(log.lock().unwrap().len(), ids.len());
     });
 }
 
@@ -71,7 +72,10 @@ fn a_spawn_is_told_with_the_name_and_the_place_of_the_greenlet() {
     let named = greenroom::Builder::new().name("clerk".into());
     let line = line!() + 1;
     drop(named.spawn(|| ()));
-    assert_eq!(*log.borrow(), [(Some("clerk".into()), file!(), line)]);
+    assert_eq!(
+        *log.lock().unwrap(),
+        [(Some("clerk".into()), file!(), line)]
+    );
 }
 
 // 22: the same, for the end
@@ -89,64 +93,68 @@ fn an_end_is_told_once_whatever_it_was() {
             greenroom::spawn_later(LONG, || ()),
         ];
         greenroom::sleep(ms(1));
-        assert_eq!(log.borrow().len(), 2);
+        assert_eq!(log.lock().unwrap().len(), 2);
         greenroom::killall(&greenlets, None);
         greenroom::sleep(ms(1));
-        let told: HashSet<_> = log.borrow().iter().copied().collect();
+        let told: HashSet<_> = log.lock().unwrap().iter().copied().collect();
         assert_eq!(told, greenlets.iter().map(Greenlet::id).collect());
-        assert_eq!(log.borrow().len(), 4);
+        assert_eq!(log.lock().unwrap().len(), 4);
     });
 }
 
 // 22: callbacks are removed, also by themselves
 #[test]
 fn a_subscription_can_be_dropped_by_its_own_callback() {
-    let slot = Rc::new(RefCell::new(None));
-    let calls = Rc::new(Cell::new(0));
-    let (theirs, counted) = (Rc::clone(&slot), Rc::clone(&calls));
-    let subscription = hub::subscribe(move |_| {
-        counted.set(counted.get() + 1);
-        drop(theirs.take());
-    });
-    *slot.borrow_mut() = Some(subscription);
+    thread_local! {
+        static SLOT: Cell<Option<hub::Subscription>> = const { Cell::new(None) };
+    }
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    SLOT.set(Some(hub::subscribe(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        drop(SLOT.take());
+    })));
     greenroom::spawn(|| ()).join().unwrap();
-    assert_eq!(calls.get(), 1);
-    assert_eq!(Rc::strong_count(&calls), 1, "what it captured is dropped");
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+    assert_eq!(Arc::strong_count(&calls), 1, "what it captured is dropped");
 }
 
 // 22: the listener ends with its hub, or before
 #[test]
 fn a_subscription_may_outlive_its_hub_and_hears_of_no_other() {
-    let captured = Rc::new(Cell::new(0));
-    let counted = Rc::clone(&captured);
+    let captured = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&captured);
     let subscription = greenroom::run(|| {
-        let subscription = hub::subscribe(move |_| counted.set(counted.get() + 1));
+        let subscription = hub::subscribe(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
         greenroom::spawn(|| ()).join().unwrap();
         subscription
     });
-    let heard = captured.get();
+    let heard = captured.load(Ordering::Relaxed);
     assert!(heard > 0);
     greenroom::spawn(|| ()).join().unwrap();
-    assert_eq!(captured.get(), heard);
+    assert_eq!(captured.load(Ordering::Relaxed), heard);
     drop(subscription);
-    assert_eq!(Rc::strong_count(&captured), 1);
+    assert_eq!(Arc::strong_count(&captured), 1);
 }
 
 // 22: what a callback does is not told to it, or it would never end
 #[test]
 fn a_callback_may_spawn_and_subscribe() {
-    let made = Rc::new(RefCell::new(Vec::new()));
-    let theirs = Rc::clone(&made);
-    let subscription = hub::subscribe(move |event| {
+    type Made = Vec<(Greenlet<i32>, hub::Subscription)>;
+    thread_local! {
+        static MADE: RefCell<Made> = const { RefCell::new(Vec::new()) };
+    }
+    let subscription = hub::subscribe(|event| {
         if let Event::Spawned { .. } = event {
             let more = (greenroom::spawn(|| 1), hub::subscribe(|_| ()));
-            theirs.borrow_mut().push(more);
+            MADE.with_borrow_mut(|made| made.push(more));
         }
     });
     greenroom::spawn(|| ()).join().unwrap();
     drop(subscription);
-    let made = Rc::into_inner(made).expect("the callback is gone");
-    let made = made.into_inner();
+    let made = MADE.take();
     assert_eq!(made.len(), 1);
     for (greenlet, _) in made {
         assert_eq!(greenlet.join().unwrap(), 1);
@@ -270,19 +278,19 @@ fn minimal_ids_are_small_unique_among_the_living_and_used_again() {
 // 25: test__greenlet.py TestDeadPropertyDuringSwitch
 #[test]
 fn the_target_of_a_switch_has_not_finished_while_the_switch_is_told() {
-    let watched: Rc<RefCell<Option<Greenlet<()>>>> = Rc::default();
-    let theirs = Rc::clone(&watched);
+    let watched: Arc<Mutex<Option<Greenlet<()>>>> = Arc::default();
+    let theirs = Arc::clone(&watched);
     let (_subscription, log) = listen(move |event| {
-        let watched = theirs.borrow();
+        let watched = theirs.lock().unwrap();
         let greenlet = watched.as_ref()?;
         let (_, to) = switched(event)?;
         (to == greenlet.id()).then(|| greenlet.is_finished())
     });
     let greenlet = greenroom::spawn(greenroom::yield_now);
-    *watched.borrow_mut() = Some(greenlet);
+    *watched.lock().unwrap() = Some(greenlet);
     greenroom::idle();
-    assert_eq!(*log.borrow(), [false, false]);
-    assert!(watched.take().unwrap().is_finished());
+    assert_eq!(*log.lock().unwrap(), [false, false]);
+    assert!(watched.lock().unwrap().as_ref().unwrap().is_finished());
 }
 
 // 124: greenlet's test_tracing.py
@@ -297,7 +305,7 @@ fn two_greenlets_that_take_turns_are_told_in_order() {
         greenroom::spawn(move || greenlet.join().map(|()| id).unwrap())
     }));
     drop(subscription);
-    let log = log.take();
+    let log = std::mem::take(&mut *log.lock().unwrap());
     let (a, b) = (log[0].1, log[1].1);
     assert_eq!(log[0], (root, a));
     assert_eq!(log[1], (a, b));
@@ -311,17 +319,17 @@ fn two_greenlets_that_take_turns_are_told_in_order() {
 // 124: greenlet's test_tracing.py, an exception in the tracer removes it
 #[test]
 fn a_callback_that_panics_is_not_called_again_and_harms_nobody() {
-    let calls = Rc::new(Cell::new(0));
-    let counted = Rc::clone(&calls);
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
     let _bad = hub::subscribe(move |_| {
-        counted.set(counted.get() + 1);
+        counted.fetch_add(1, Ordering::Relaxed);
         panic!("in a subscriber");
     });
     let (_good, log) = listen(spawned);
     let values = greenroom::joinall([greenroom::spawn(|| 1), greenroom::spawn(|| 2)]);
     assert_eq!(values.into_iter().flatten().sum::<i32>(), 3);
-    assert_eq!(calls.get(), 1);
-    assert_eq!(log.borrow().len(), 2);
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+    assert_eq!(log.lock().unwrap().len(), 2);
 }
 
 fn recurse(depth: u64) -> u64 {

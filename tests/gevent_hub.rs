@@ -8,11 +8,9 @@ use greenroom::hub::{self, Event};
 use greenroom::io::{Read, Write};
 use greenroom::os::unix::net::UnixStream;
 use greenroom::{sim, with_timeout};
-use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
-use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// Keeps its OS thread busy for as long, without parking.
@@ -219,35 +217,36 @@ fn a_payload_that_panics_when_it_is_dropped_does_not_stop_the_hub() {
 // user code runs inside the hub here is a subscriber to its events, and there it just blocks.
 #[test]
 fn what_would_park_inside_the_hub_blocks_its_thread_instead() {
-    let turns = Rc::new(Cell::new(0));
-    let counted = Rc::clone(&turns);
-    let other = greenroom::spawn_local(move || {
+    let turns = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&turns);
+    let other = greenroom::spawn(move || {
         for _ in 0..3 {
-            counted.set(counted.get() + 1);
+            counted.fetch_add(1, Ordering::Relaxed);
             greenroom::yield_now();
         }
     });
-    let seen = Rc::new(Cell::new(None));
-    let (told, watched) = (Rc::clone(&seen), Rc::clone(&turns));
+    let seen = Arc::new(Mutex::new(None));
+    let (told, watched) = (Arc::clone(&seen), Arc::clone(&turns));
     let subscription = hub::subscribe(move |event| {
         if let Event::Switched { .. } = event
-            && told.get().is_none()
+            && told.lock().unwrap().is_none()
         {
-            let (begin, before) = (Instant::now(), watched.get());
+            let (begin, before) = (Instant::now(), watched.load(Ordering::Relaxed));
             greenroom::yield_now();
             greenroom::sleep(ms(5));
             greenroom::idle();
-            told.set(Some((begin.elapsed() >= ms(5), watched.get() - before)));
+            let others = watched.load(Ordering::Relaxed) - before;
+            *told.lock().unwrap() = Some((begin.elapsed() >= ms(5), others));
         }
     });
     other.join().unwrap();
     drop(subscription);
     assert_eq!(
-        seen.get(),
+        *seen.lock().unwrap(),
         Some((true, 0)),
         "it waited, and nobody ran meanwhile"
     );
-    assert_eq!(turns.get(), 3);
+    assert_eq!(turns.load(Ordering::Relaxed), 3);
 }
 
 // 35: the same in a simulation, where a block costs no real time either
@@ -256,17 +255,18 @@ fn what_would_park_inside_the_hub_passes_virtual_time() {
     let _bound = bounded();
     const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
     sim::run(35, || {
-        let slept = Rc::new(Cell::new(None));
-        let told = Rc::clone(&slept);
+        let slept = Arc::new(Mutex::new(None));
+        let told = Arc::clone(&slept);
         let _subscription = hub::subscribe(move |_| {
             let before = greenroom::now();
-            if told.get().is_none() {
+            let mut told = told.lock().unwrap();
+            if told.is_none() {
                 greenroom::sleep(DAY);
-                told.set(Some(greenroom::now() - before));
+                *told = Some(greenroom::now() - before);
             }
         });
         greenroom::spawn(|| ()).join().unwrap();
-        assert_eq!(slept.get(), Some(DAY));
+        assert_eq!(*slept.lock().unwrap(), Some(DAY));
     });
 }
 

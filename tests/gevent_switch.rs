@@ -13,6 +13,8 @@ use greenroom::{sim, with_timeout};
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Says when it is dropped.
 struct Bell<F: Fn(&'static str)>(F);
@@ -278,8 +280,8 @@ fn a_timeout_of_main_ends_in_main() {
 // 124: test_tracing.py test_greenlet_tracing
 #[test]
 fn switches_by_hand_are_told_in_their_order() {
-    let told = Rc::new(RefCell::new(Vec::new()));
-    let noted = Rc::clone(&told);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&told);
     let (one, two) = (Fiber::unset(), Fiber::unset());
     let (to_one, to_two) = (one.downgrade(), two.clone());
     one.set_run(move |()| to_two.switch(()).unwrap()).unwrap();
@@ -290,7 +292,7 @@ fn switches_by_hand_are_told_in_their_order() {
             from, to, thrown, ..
         } = event
         {
-            noted.borrow_mut().push((*from, *to, *thrown));
+            noted.lock().unwrap().push((*from, *to, *thrown));
         }
     });
     one.switch(()).unwrap();
@@ -307,24 +309,29 @@ fn switches_by_hand_are_told_in_their_order() {
         (None, b, true),
         (b, None, true),
     ];
-    assert_eq!(*told.borrow(), expected);
+    assert_eq!(*told.lock().unwrap(), expected);
 }
 
 // 124: test_tracing.py test_exception_disables_tracing. 25: TestDeadPropertyDuringSwitch
 #[test]
 fn a_tracer_that_panics_hears_no_more_and_the_switch_goes_on() {
-    let heard = Rc::new(Cell::new(0));
+    thread_local! {
+        static TARGET: RefCell<Option<Fiber<u32>>> = const { RefCell::new(None) };
+    }
+    let heard = Arc::new(AtomicU32::new(0));
     let fiber = Fiber::new(|n: u32| n);
-    let (count, target) = (Rc::clone(&heard), fiber.clone());
+    TARGET.set(Some(fiber.clone()));
+    let count = Arc::clone(&heard);
     let _subscription = hub::subscribe(move |event| {
         if let Event::Transferred { .. } = event {
-            assert!(!target.is_dead());
-            count.set(count.get() + 1);
+            TARGET.with_borrow(|target| assert!(!target.as_ref().unwrap().is_dead()));
+            count.fetch_add(1, Ordering::Relaxed);
             panic!("the tracer fails");
         }
     });
     assert_eq!(fiber.switch(1).unwrap(), 1);
-    assert_eq!(heard.get(), 1);
+    assert_eq!(heard.load(Ordering::Relaxed), 1);
+    drop(TARGET.take());
 }
 
 #[test]

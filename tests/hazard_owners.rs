@@ -3,9 +3,9 @@
 
 mod hazard_support;
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use greenroom::generator::Generator;
@@ -93,14 +93,16 @@ fn a_thread_keeps_its_number_when_it_gets_a_hub() {
 fn a_subscriber_is_a_part_of_nobody() {
     let _bound = bounded();
     run(|| {
-        let lock = Rc::new(RLock::new(()));
+        let lock = Arc::new(RLock::new(()));
         let guard = lock.lock();
-        let (theirs, was_free) = (Rc::clone(&lock), Rc::new(Cell::new(true)));
-        let noted = Rc::clone(&was_free);
-        let subscription = greenroom::hub::subscribe(move |_| noted.set(free(&theirs)));
+        let (theirs, was_free) = (Arc::clone(&lock), Arc::new(AtomicBool::new(true)));
+        let noted = Arc::clone(&was_free);
+        let subscription = greenroom::hub::subscribe(move |_| {
+            noted.store(free(&theirs), Ordering::Relaxed);
+        });
         greenroom::yield_now();
         drop(subscription);
-        assert!(!was_free.get());
+        assert!(!was_free.load(Ordering::Relaxed));
         drop(guard);
     });
 }

@@ -35,6 +35,7 @@ use std::time::Duration;
 use crate::hub::task::Frame;
 use crate::hub::waker::wake_task;
 use crate::hub::{Hub, State, Task, TaskPtr, TaskRef, Why, current_hub, with_hub};
+use crate::sys::report::report;
 use crate::sys::sleeper::Sleeper;
 use crate::sys::{clock, errno, panics};
 use frames::Entered;
@@ -184,7 +185,10 @@ pub fn with_timeout<T>(limit: Duration, f: impl FnOnce() -> T) -> Result<T, Elap
         (Ok(Some(outcome)), _) => outcome,
         (_, Some(f)) => {
             // No hub to be had, or inside the hub itself: nothing green runs, so nothing parks.
-            log::error!("greenroom: with_timeout without a hub: the limit is not enforced");
+            report!(
+                Error,
+                "greenroom: with_timeout without a hub: the limit is not enforced"
+            );
             Ok(f())
         }
         (_, None) => unreachable!("f is taken only to be run"),

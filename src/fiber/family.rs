@@ -146,6 +146,7 @@ impl<T: 'static> Family<T> {
         drop(self.current.replace(Rc::clone(&target)));
         let ended = target.resume(message);
         drop(self.current.replace(Rc::clone(&self.main)));
+        target.tell_if_stuck();
         match ended {
             Some(last) => Transfer::new(&target, last),
             None => self.wanted.take().expect("who leaves says for whom"),

@@ -9,7 +9,6 @@
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
@@ -18,7 +17,8 @@ use crate::cancel;
 use crate::generator::nested::{Control, Nested};
 use crate::hub::CoroutineId;
 use crate::hub::nested::innermost;
-use crate::sys::{ending, panics};
+use crate::sys::ending;
+use crate::sys::report::{self, report};
 
 pub(super) type Run<T> = Box<dyn FnOnce(T) -> T>;
 
@@ -86,6 +86,13 @@ impl<T: 'static> Node<T> {
 
     pub(super) fn is_dead(&self) -> bool {
         self.state.get() == State::Dead
+    }
+
+    /// Tells of a fiber that could not be unwound. To be called when the family is in order.
+    pub(super) fn tell_if_stuck(&self) {
+        if let Some(control) = self.control().filter(|control| control.is_stuck()) {
+            tell_of_leak(control.id());
+        }
     }
 
     pub(super) fn id(&self) -> Option<CoroutineId> {
@@ -170,8 +177,8 @@ impl<T: 'static> Node<T> {
             );
         }
         if nested.control().is_stuck() {
+            // Left where it is for good, with its stack.
             self.state.set(State::Dead);
-            tell_of_leak(&nested);
             return Some(Message::Failed(FiberError::Exited));
         }
         self.nested.set(Some(nested));
@@ -227,12 +234,12 @@ impl<T: 'static> Drop for Node<T> {
         let control = Rc::clone(nested.control());
         let ended = while_dying(&control, || nested.end());
         if !ended {
-            tell_of_leak(&nested);
+            tell_of_leak(nested.control().id());
         }
         match self.mail.last.take() {
             Some(Message::Panic(payload)) if !cancel::is_cancellation(&*payload) => {
-                panics::log_quietly(|| log::error!("greenroom: a fiber panicked at its end"));
-                mem::forget(payload);
+                report!(Error, "greenroom: a fiber panicked at its end");
+                report::discard(payload);
             }
             other => drop(other),
         }
@@ -275,13 +282,11 @@ pub(super) fn is_dying() -> bool {
     dying.is_some()
 }
 
-fn tell_of_leak(nested: &Nested) {
-    panics::log_quietly(|| {
-        log::error!(
-            "greenroom: fiber #{} can't be unwound; its stack is leaked",
-            nested.control().id()
-        );
-    });
+fn tell_of_leak(fiber: CoroutineId) {
+    report!(
+        Error,
+        "greenroom: fiber #{fiber} can't be unwound; its stack is leaked"
+    );
 }
 
 fn begin<T: 'static>(

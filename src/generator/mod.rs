@@ -55,7 +55,8 @@ pub use scoped::{Scoped, scoped};
 
 use crate::cancel;
 use crate::hub::nested::{innermost, tell_transferred};
-use crate::sys::{ending, panics};
+use crate::sys::ending;
+use crate::sys::report::{self, report};
 use nested::{Control, Misplaced, Nested};
 
 /// What a generator has done when it was resumed.
@@ -268,9 +269,8 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
         if let Some(Err(payload)) = self.outcome.take()
             && !cancel::is_cancellation(&*payload)
         {
-            panics::log_quietly(|| log::error!("greenroom: a generator panicked at its end"));
-            // Its destructor may panic as well; there is nothing left to do about that.
-            mem::forget(payload);
+            report!(Error, "greenroom: a generator panicked at its end");
+            report::discard(payload);
         }
         !self.nested.control().is_stuck()
     }
@@ -279,12 +279,11 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
 impl<In, Out, Ret> Drop for Generator<In, Out, Ret> {
     fn drop(&mut self) {
         if !self.end() {
-            panics::log_quietly(|| {
-                log::error!(
-                    "greenroom: generator #{} can't be unwound; its stack is leaked",
-                    self.id()
-                );
-            });
+            report!(
+                Error,
+                "greenroom: generator #{} can't be unwound; its stack is leaked",
+                self.id()
+            );
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{Exchange, Generator, GeneratorState, Outcome, Yielder, body};
 use crate::cancel;
 use crate::coroutine;
 use crate::hub::{Why, with_hub};
-use crate::sys::panics;
+use crate::sys::report::report;
 
 /// Makes a generator that borrows nothing.
 pub(super) fn make_static<F, In, Out, Ret>(
@@ -125,12 +125,11 @@ where
 
 #[cold]
 fn stand_still() -> ! {
-    panics::log_quietly(|| {
-        log::error!(
-            "greenroom: a generator that borrows can't be unwound; \
-             the greenlet that has called `scoped` stands still for good"
-        );
-    });
+    report!(
+        Error,
+        "greenroom: a generator that borrows can't be unwound; \
+         the greenlet that has called `scoped` stands still for good"
+    );
     let in_greenlet = with_hub(|hub| hub.is_some_and(|hub| hub.running_greenlet().is_some()));
     loop {
         if in_greenlet {

@@ -26,7 +26,8 @@ use crate::cancel;
 use crate::coroutine;
 use crate::hub::{Exit, Hub, HubHandle, Message, Shared, Task, TaskRef};
 use crate::hub::{current_hub, new_task, with_hub};
-use crate::sys::{clock, panics};
+use crate::sys::clock;
+use crate::sys::report::{self, report};
 
 /// How a greenlet is to be made.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ where
         return Err(io::Error::other(why));
     }
     // SAFETY: nothing is borrowed.
-    unsafe { launch_here(plan, f, || ()) }
+    unsafe { launch_here(plan, f, |_| (), || ()) }
 }
 
 impl Builder {
@@ -116,18 +117,19 @@ impl Builder {
         T: Send,
     {
         // SAFETY: the caller vouches for what `f` and `T` borrow; `leave` borrows nothing.
-        unsafe { launch_here(self.plan(), f, || ()) }
+        unsafe { launch_here(self.plan(), f, |_| (), || ()) }
     }
 }
 
-/// Launches `f` on this thread's hub. `leave` is called when nothing that `f` or its result
-/// borrows is touched any more.
+/// Launches `f` on this thread's hub. `note` is called with the task before any foreign code can
+/// know of it, `leave` when nothing that `f` or its result borrows is touched any more.
 ///
 /// # Safety
 /// What `f`, `leave` and `T` borrow must live until `leave` has been called, or for ever.
 pub(super) unsafe fn launch_here<F, T>(
     plan: Plan,
     f: F,
+    note: impl FnOnce(&TaskRef),
     leave: impl FnOnce(),
 ) -> io::Result<Greenlet<T>>
 where
@@ -136,7 +138,7 @@ where
     if const { !coroutine::fits::<F>() } {
         let boxed: Box<dyn FnOnce() -> T + '_> = Box::new(f);
         // SAFETY: the caller vouches for it.
-        return unsafe { launch_here(plan, boxed, leave) };
+        return unsafe { launch_here(plan, boxed, note, leave) };
     }
     current_hub(|hub| {
         let Plan {
@@ -160,6 +162,8 @@ where
             let tree = spawner.get().local().storage.tree();
             task.local().storage.inherit(tree);
         }
+        note(&task);
+        hub.tell_launched(&task);
         Ok(Greenlet::new(GreenletRef::of_handle(task), packet))
     })?
 }
@@ -200,6 +204,7 @@ where
                 // SAFETY: `body` does not unwind, and all in it is 'static. The parcel's count
                 // becomes the hub's.
                 unsafe { hub.launch(&task, stack, start_at, body) };
+                hub.tell_launched(&task);
                 std::mem::forget(task);
             }
             Err(error) => {
@@ -233,7 +238,8 @@ impl<T> Drop for Parcel<T> {
 
 /// A greenlet that could not even begin.
 pub(super) fn stillborn<T>(plan: Plan, error: io::Error) -> Greenlet<T> {
-    log::error!(
+    report!(
+        Error,
         "greenroom: no greenlet for the spawn at {}: {error}",
         plan.spawned_at
     );
@@ -318,9 +324,8 @@ fn contain(what: &str, f: impl FnOnce()) {
     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(f))
         && !cancel::is_cancellation(&*payload)
     {
-        panics::log_quietly(|| log::error!("greenroom: {what} panicked"));
-        // The payload's own destructor may panic as well; there is nothing left to do about it.
-        std::mem::forget(payload);
+        report!(Error, "greenroom: {what} panicked");
+        report::discard(payload);
     }
 }
 

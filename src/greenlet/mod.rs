@@ -215,25 +215,7 @@ impl<T> Greenlet<T> {
     #[doc(alias("callback", "on_finish", "add_done_callback"))]
     #[track_caller]
     pub fn link(&self, call: impl FnOnce(&GreenletRef) + Send + 'static) -> Link {
-        let due = Arc::new(AtomicBool::new(true));
-        let link = Link {
-            due: Arc::clone(&due),
-        };
-        let who = GreenletRef::of_handle(self.thread.task.clone());
-        // Reports name the place of the link, which tells more than this one.
-        let plan = Plan::new();
-        let fire = move || {
-            let run = move || {
-                if due.swap(false, Ordering::AcqRel) {
-                    call(&who);
-                }
-            };
-            drop(builder::spawn_planned(plan, run));
-        };
-        if let Err(Exit::Call(fire)) = self.thread.task.at_exit(Exit::Call(Box::new(fire))) {
-            fire();
-        }
-        link
+        self.thread.link(call)
     }
 }
 
@@ -368,6 +350,28 @@ impl GreenletRef {
     /// As [`Greenlet::kill`].
     pub(crate) fn kill(&self) {
         cancel::kill(&self.task);
+    }
+
+    /// As [`Greenlet::link`].
+    #[track_caller]
+    pub(crate) fn link(&self, call: impl FnOnce(&GreenletRef) + Send + 'static) -> Link {
+        let due = Arc::new(AtomicBool::new(true));
+        let link = Link {
+            due: Arc::clone(&due),
+        };
+        let who = self.uncounted();
+        // Reports name the place of the link, which tells more than this one.
+        let plan = Plan::new();
+        let fire = move || {
+            let run = move || {
+                if due.swap(false, Ordering::AcqRel) {
+                    call(&who);
+                }
+            };
+            drop(builder::spawn_planned(plan, run));
+        };
+        self.at_end(fire);
+        link
     }
 
     /// Has `call` called when the greenlet has ended, at its very end, or now if that is over.

@@ -17,7 +17,7 @@ use crate::coroutine;
 use crate::hub::slots::Slots;
 use crate::hub::waker::Waker;
 use crate::hub::{Hub, TaskPtr, TaskRef, Why, with_hub};
-use crate::sys::panics;
+use crate::sys::report::report;
 
 /// Spawns greenlets that may borrow from the scope's surroundings; see [`scope`], which hands it
 /// out.
@@ -148,9 +148,10 @@ impl Children {
         if tasks.len() > NAMED_MAX {
             lines += &format!("\n  ... and {} more", tasks.len() - NAMED_MAX);
         }
-        panics::log_quietly(|| {
-            log::warn!("greenroom: killed {PATIENCE:?} ago, their scope still waits for:{lines}");
-        });
+        report!(
+            Warn,
+            "greenroom: killed {PATIENCE:?} ago, their scope still waits for:{lines}"
+        );
     }
 }
 
@@ -219,13 +220,12 @@ where
 #[cold]
 fn stand_still(children: &Children) -> ! {
     let dump = with_hub(|hub| hub.map(|hub| hub.dump()).unwrap_or_default());
-    panics::log_quietly(|| {
-        log::error!(
-            "greenroom: the {} greenlets of a scope withstand their kill and can never be woken; \
-             this OS thread stands still for good:\n{dump}",
-            children.count()
-        );
-    });
+    report!(
+        Error,
+        "greenroom: the {} greenlets of a scope withstand their kill and can never be woken; \
+         this OS thread stands still for good:\n{dump}",
+        children.count()
+    );
     loop {
         thread::park();
     }
@@ -306,6 +306,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             return self.launch(plan, boxed);
         }
         let slot = Rc::new(Cell::new(usize::MAX));
+        let note = |task: &TaskRef| slot.set(self.children.enter(task.clone()));
         let leave = {
             let (slot, children) = (Rc::clone(&slot), Rc::clone(&self.children));
             move || children.leave(slot.get())
@@ -322,9 +323,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         };
         // SAFETY: `f` and `T` live for 'scope, and `scope`, from whose caller they borrow, does
         // not return or unwind before `leave` has been called for every child.
-        let greenlet = unsafe { launch::launch_here(plan, watched, leave)? };
-        let task = greenlet.thread.task.clone();
-        slot.set(self.children.enter(task));
+        let greenlet = unsafe { launch::launch_here(plan, watched, note, leave)? };
         Ok(ScopedGreenlet::new(greenlet, &self.children))
     }
 }

@@ -1,6 +1,7 @@
 //! Giving the turn away: for a time, until woken, or just once.
 
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use crate::cancel;
 use crate::hub::sim::World;
 use crate::hub::{Hub, TaskRef, Why, current_hub, run_on_fresh_hub, with_hub};
 use crate::sys::clock;
+use crate::sys::report;
 
 /// How long a hub that is taken down waits for killed greenlets that don't end.
 const TEARDOWN_MAX: Duration = Duration::from_secs(5);
@@ -187,7 +189,8 @@ fn park_to(deadline: Option<u64>) {
 /// ```
 ///
 /// # Panics
-/// When `f` does, and when the hub can't be made because the process is out of descriptors.
+/// When `f` does, when the logger panics at that line, and when the hub can't be made because the
+/// process is out of descriptors.
 ///
 /// # Parks
 /// Not the greenlet that calls it: it blocks the caller's hub.
@@ -202,36 +205,51 @@ pub(crate) fn run_in<T>(world: World, f: impl FnOnce(&Hub) -> T) -> T {
 
 /// As [`run`], with the lack of descriptors as an error.
 pub(crate) fn try_run<T>(world: World, f: impl FnOnce(&Hub) -> T) -> io::Result<T> {
-    run_on_fresh_hub(world, f, take_down)
+    let mut withstood = None;
+    let outcome = run_on_fresh_hub(world, f, |hub| withstood = take_down(hub))?;
+    // Only now: the logger is foreign code, and has the former hub.
+    let told = withstood.map_or(Ok(()), |greenlets| {
+        let what =
+            format_args!("greenroom: greenlets withstood the end of their hub:\n{greenlets}");
+        report::tell(report::Level::Error, module_path!(), what)
+    });
+    match (outcome, told) {
+        (Ok(value), Ok(())) => Ok(value),
+        (Ok(_), Err(payload)) => panic::resume_unwind(payload),
+        (Err(payload), told) => {
+            told.unwrap_or_else(report::discard);
+            panic::resume_unwind(payload)
+        }
+    }
 }
 
-/// Kills what is left on a hub and waits for it to end.
-fn take_down(hub: &Hub) {
-    let kill_and_wait = || {
-        let limit = cancel::deadline_in(TEARDOWN_MAX);
-        let mut killed: Vec<TaskRef> = Vec::new();
-        loop {
-            killed.retain(|task| !task.is_ended());
-            if killed.is_empty() {
-                // All at first; later those that their destructors have spawned, which these
-                // may have been waiting for.
-                hub.each_task(|task| killed.push(task.clone()));
-                killed.iter().for_each(cancel::kill);
-            }
-            let step = cancel::deadline_in(TEARDOWN_STEP);
-            if hub.wait_for_others(step.min(limit), false) {
-                return true;
-            }
-            if limit.is_none_or(|limit| limit <= cancel::now()) {
-                return false;
-            }
+/// Kills what is left on a hub and waits for it to end. Returns what has withstood that.
+fn take_down(hub: &Hub) -> Option<String> {
+    let ended = panic::catch_unwind(AssertUnwindSafe(|| kill_and_wait(hub)));
+    let all_ended = ended.unwrap_or_else(|payload| {
+        report::discard(payload);
+        false
+    });
+    (!all_ended).then(|| hub.dump())
+}
+
+fn kill_and_wait(hub: &Hub) -> bool {
+    let limit = cancel::deadline_in(TEARDOWN_MAX);
+    let mut killed: Vec<TaskRef> = Vec::new();
+    loop {
+        killed.retain(|task| !task.is_ended());
+        if killed.is_empty() {
+            // All at first; later those that their destructors have spawned, which these
+            // may have been waiting for.
+            hub.each_task(|task| killed.push(task.clone()));
+            killed.iter().for_each(cancel::kill);
         }
-    };
-    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(kill_and_wait));
-    if !matches!(ended, Ok(true)) {
-        log::error!(
-            "greenroom: greenlets withstood the end of their hub:\n{}",
-            hub.dump()
-        );
+        let step = cancel::deadline_in(TEARDOWN_STEP);
+        if hub.wait_for_others(step.min(limit), false) {
+            return true;
+        }
+        if limit.is_none_or(|limit| limit <= cancel::now()) {
+            return false;
+        }
     }
 }

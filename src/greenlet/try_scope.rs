@@ -19,7 +19,7 @@ use super::launch::Plan;
 use super::{GreenletRef, JoinError, Scope, ScopedGreenlet};
 use crate::cancel::{self, Recall};
 use crate::hub::{Known, with_hub};
-use crate::sys::panics;
+use crate::sys::report::{self, report};
 
 /// Spawns greenlets that may borrow and that may fail; see [`try_scope`], which hands it out.
 pub struct TryScope<'scope, 'env: 'scope, E: 'env> {
@@ -139,21 +139,21 @@ where
 impl<E: fmt::Debug> Failure<E> {
     /// For one that comes too late to be the outcome.
     fn log(self) {
-        panics::log_quietly(|| {
-            let of = with_hub(|hub| Some(Known(hub?.running()?.get()).to_string()));
-            let of = of.unwrap_or_default();
-            let cancelled = "greenroom: after its scope had been cancelled,";
-            match &self {
-                Failure::Error(error) => log::warn!("{cancelled} {of} returned {error:?}"),
-                Failure::Panic(payload) => {
-                    let message = JoinError::panic_message(&**payload);
-                    log::warn!("{cancelled} {of} panicked: {message}");
-                }
+        let of = with_hub(|hub| Some(Known(hub?.running()?.get()).to_string()));
+        let of = of.unwrap_or_default();
+        match self {
+            Failure::Error(error) => report!(
+                Warn,
+                "greenroom: after its scope had been cancelled, {of} returned {error:?}"
+            ),
+            Failure::Panic(payload) => {
+                let message = JoinError::panic_message(&*payload);
+                report!(
+                    Warn,
+                    "greenroom: after its scope had been cancelled, {of} panicked: {message}"
+                );
+                report::discard(payload);
             }
-        });
-        if let Failure::Panic(payload) = self {
-            // Its destructor may panic as well.
-            std::mem::forget(payload);
         }
     }
 }

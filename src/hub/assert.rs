@@ -1,11 +1,11 @@
 //! Does it let the others run?
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::events::{Event, subscribe};
 use super::{Hub, current_hub};
+use crate::sys::lock::lock;
 
 /// Runs `f` and panics if it has kept its OS thread for longer than `max_blocking` without a
 /// switch: for tests that something parks instead of blocking.
@@ -35,22 +35,24 @@ use super::{Hub, current_hub};
 #[track_caller]
 pub fn assert_switches<T>(max_blocking: Duration, f: impl FnOnce() -> T) -> T {
     let me = current_hub(running_id).expect("a hub needs two descriptors");
-    let longest = Rc::new(Cell::new(Duration::ZERO));
-    let since = Rc::new(Cell::new(Instant::now()));
-    let (noted, began) = (Rc::clone(&longest), Rc::clone(&since));
+    // The longest stretch so far, and when the present one began.
+    let stretches = Arc::new(Mutex::new((Duration::ZERO, Instant::now())));
+    let noted = Arc::clone(&stretches);
     let subscription = subscribe(move |event| {
         let Event::Switched { from, to, .. } = event else {
             return;
         };
+        let mut noted = lock(&noted);
         if from.number() == me {
-            noted.set(noted.get().max(began.get().elapsed()));
+            noted.0 = noted.0.max(noted.1.elapsed());
         }
         if to.number() == me {
-            began.set(Instant::now());
+            noted.1 = Instant::now();
         }
     });
     let value = f();
-    let longest = longest.get().max(since.get().elapsed());
+    let (longest, since) = *lock(&stretches);
+    let longest = longest.max(since.elapsed());
     drop(subscription);
     assert!(
         longest <= max_blocking,

@@ -19,10 +19,12 @@ use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
 use std::rc::Rc;
+use std::thread;
 
 use super::sim::World;
 use super::{Exit, Hub, Task, ended, owner};
 use crate::sys;
+use crate::sys::report::{self, report};
 
 thread_local! {
     static CURRENT: Cell<*const Hub> = const { Cell::new(ptr::null()) };
@@ -57,13 +59,20 @@ fn retire(hub: Rc<Hub>) {
     hub.shared.close();
     let left = hub.alive();
     if left > 0 {
-        log::info!("greenroom: an OS thread ends; its {left} parked greenlets are leaked");
         hub.each_task(|task| abandon(task));
         ended::tell(&hub.shared);
         // Of the stacks only those are kept that somebody has left something on.
         if let Ok(mut stacks) = hub.stacks.try_borrow_mut() {
             while stacks.trim_all() > 0 {}
         }
+    }
+    drop(hub);
+    if left > 0 {
+        // When all else is done: the logger is foreign code.
+        report!(
+            Info,
+            "greenroom: an OS thread ends; its {left} parked greenlets are leaked"
+        );
     }
 }
 
@@ -74,7 +83,7 @@ fn abandon(task: &Task) {
             Exit::Wake(waker) => waker.wake(),
             Exit::Call(call) => call(),
         }));
-        told.unwrap_or_else(std::mem::forget);
+        told.unwrap_or_else(report::discard);
     });
 }
 
@@ -108,10 +117,11 @@ pub(crate) fn watch_forks() {
 pub(crate) fn with_hub<R>(f: impl FnOnce(Option<&Hub>) -> R) -> R {
     let hub = CURRENT.get();
     // SAFETY: the pointer is set only by this file, to a hub that its owner (OWNER, or the frame
-    // of `run_on_fresh_hub`) keeps until it has reset the pointer. `f` may park: the hub then
-    // stays, because its owner can't go on while a greenlet of it runs or is to be resumed. When
-    // the owner drops it with greenlets left, at the end of the thread or in the middle of `exit`,
-    // none of them is ever resumed, nor does `exit` return: so no such `f` goes on.
+    // of `run_on_fresh_hub`, in which nothing unwinds) keeps until it has reset the pointer. `f`
+    // may park: the hub then stays, because its owner can't go on while a greenlet of it runs or
+    // is to be resumed. When the owner drops it with greenlets left, at the end of the thread or
+    // in the middle of `exit`, none of them is ever resumed, nor does `exit` return: so no such
+    // `f` goes on.
     f(unsafe { hub.as_ref() })
 }
 
@@ -144,32 +154,16 @@ fn make_hub() -> io::Result<()> {
     Ok(())
 }
 
-/// Runs `f` as the root of a new hub. `teardown` is called with the hub when `f` is over, also
-/// when it unwinds; afterwards the thread has its former hub back.
+/// Runs `f` as the root of a new hub. `tear_down`, which does not unwind, is called with the hub
+/// when `f` is over, also when it has unwound; afterwards the thread has its former hub back.
+///
+/// # Errors
+/// When the kernel has no more descriptors to give. What `f` has unwound with is in the value.
 pub(crate) fn run_on_fresh_hub<R>(
     world: World,
     f: impl FnOnce(&Hub) -> R,
-    teardown: impl Fn(&Hub),
-) -> io::Result<R> {
-    struct Restore<'a, T: Fn(&Hub)> {
-        hub: Option<Rc<Hub>>,
-        former: *const Hub,
-        forks: u32,
-        teardown: &'a T,
-    }
-    impl<T: Fn(&Hub)> Drop for Restore<'_, T> {
-        fn drop(&mut self) {
-            let Some(hub) = self.hub.take() else { return };
-            if self.forks != sys::fork::generation() {
-                // In a forked child both hubs belong to the parent.
-                CURRENT.set(ptr::null());
-                return std::mem::forget(hub);
-            }
-            (self.teardown)(&hub);
-            CURRENT.set(self.former);
-            retire(hub);
-        }
-    }
+    tear_down: impl FnOnce(&Hub),
+) -> io::Result<thread::Result<R>> {
     let hub = Hub::new(world)?;
     if hub.shared.is_inner() {
         hub.root.local().owner_number.set(owner::current());
@@ -179,14 +173,15 @@ pub(crate) fn run_on_fresh_hub<R>(
         sys::ending::watch(end_with_thread);
     }
     let forks = sys::fork::generation();
-    let restore = Restore {
-        hub: Some(Rc::clone(&hub)),
-        former,
-        forks,
-        teardown: &teardown,
-    };
-    let result = f(&hub);
-    drop(hub);
-    drop(restore);
-    Ok(result)
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| f(&hub)));
+    if forks != sys::fork::generation() {
+        // In a forked child both hubs belong to the parent.
+        CURRENT.set(ptr::null());
+        std::mem::forget(hub);
+    } else {
+        tear_down(&hub);
+        CURRENT.set(former);
+        retire(hub);
+    }
+    Ok(outcome)
 }

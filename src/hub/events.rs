@@ -12,13 +12,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::mem;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::rc::Rc;
 
 use super::nested::CoroutineId;
 use super::task::{GreenletId, Task, TaskPtr};
 use super::{Hub, current_hub};
+use crate::sys::report::{self, report};
 
 /// Something that has happened on a hub; see [`subscribe`].
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +63,7 @@ pub enum Event<'a> {
     },
 }
 
-type Call = Box<dyn FnMut(&Event<'_>)>;
+type Call = Box<dyn FnMut(&Event<'_>) + Send>;
 
 /// One callback. Taken out while it runs, and for good when its subscription ends.
 struct Listener {
@@ -104,6 +104,8 @@ impl Events {
         self.heard.get()
     }
 
+    /// Calls all listeners. Never unwinds, and never switches to another stack: the caller may be
+    /// in the middle of a switch.
     fn tell(&self, event: &Event<'_>) {
         self.heard.set(false);
         self.telling.set(true);
@@ -137,14 +139,16 @@ impl Listener {
         };
         let heard = panic::catch_unwind(AssertUnwindSafe(|| call(event)));
         if let Err(payload) = heard {
-            log::error!("greenroom: a subscriber to a hub's events panicked; it hears no more");
+            report!(
+                Error,
+                "greenroom: a subscriber to a hub's events panicked; it hears no more"
+            );
             self.ended.set(true);
-            // Its destructor may panic as well; there is nothing left to do about that.
-            mem::forget(payload);
+            report::discard(payload);
         }
         if self.ended.get() {
             let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(call)));
-            dropped.unwrap_or_else(mem::forget);
+            dropped.unwrap_or_else(report::discard);
         } else {
             self.call.set(Some(call));
         }
@@ -203,6 +207,9 @@ impl Hub {
 /// Has `call` called with everything that happens on this OS thread's hub from now on, until the
 /// subscription is dropped.
 ///
+/// `call` runs on this OS thread, but on behalf of any greenlet. In a patched program a greenlet
+/// may have thread-locals of its own, so `call` must be `Send`.
+///
 /// Several are called in the order of subscribing. One that panics is not called again; the
 /// panic is logged and goes no further. What a callback itself causes (it may spawn, or kill) is
 /// not told to anyone.
@@ -210,20 +217,19 @@ impl Hub {
 /// # Examples
 /// ```
 /// use greenroom::hub::{self, Event};
-/// use std::{cell::Cell, rc::Rc};
+/// use std::sync::atomic::{AtomicU32, Ordering};
 ///
-/// let spawned = Rc::new(Cell::new(0));
-/// let counted = Rc::clone(&spawned);
-/// let subscription = hub::subscribe(move |event| {
+/// static SPAWNED: AtomicU32 = AtomicU32::new(0);
+/// let subscription = hub::subscribe(|event| {
 ///     if let Event::Spawned { .. } = event {
-///         counted.set(counted.get() + 1);
+///         SPAWNED.fetch_add(1, Ordering::Relaxed);
 ///     }
 /// });
 /// greenroom::spawn(|| ());
 /// greenroom::spawn(|| ());
 /// drop(subscription);
 /// greenroom::spawn(|| ());
-/// assert_eq!(spawned.get(), 2);
+/// assert_eq!(SPAWNED.load(Ordering::Relaxed), 2);
 /// ```
 ///
 /// # Panics
@@ -232,7 +238,7 @@ impl Hub {
 /// # Parks
 /// Never. Nor may `call`: what would park in it blocks the OS thread, and for ever if it waits
 /// for a greenlet of the same hub. No timeout and no kill is delivered there.
-pub fn subscribe(call: impl FnMut(&Event<'_>) + 'static) -> Subscription {
+pub fn subscribe(call: impl FnMut(&Event<'_>) + Send + 'static) -> Subscription {
     let listener = Rc::new(Listener {
         call: Cell::new(Some(Box::new(call))),
         ended: Cell::new(false),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::{Shared, Stats, current_hub, with_hub};
 use crate::sys::clock;
+use crate::sys::report::report;
 
 /// Names a hub, on any thread: to spawn greenlets on it from outside. Made by [`current`].
 ///
@@ -125,7 +126,10 @@ pub fn stats() -> Stats {
 #[doc(alias("stack size", "stack overflow", "high-water mark"))]
 pub fn stack_census(on: bool) {
     if let Err(error) = current_hub(|hub| hub.counters.census.set(on)) {
-        log::error!("greenroom: no hub, so no census of its stacks: {error}");
+        report!(
+            Error,
+            "greenroom: no hub, so no census of its stacks: {error}"
+        );
     }
 }
 

@@ -66,6 +66,7 @@ mod events;
 mod handle;
 pub(crate) mod helpers;
 mod hook;
+mod later;
 pub(crate) mod nested;
 pub(crate) mod owner;
 pub(crate) mod pulse;
@@ -109,6 +110,7 @@ pub(crate) use task::{Exit, Known, State, Task, TaskPtr, Why};
 use crate::poller::{Interest, Key, Poller};
 use crate::stack::{Pool, overflow};
 use crate::sys::event_fd::EventFd;
+use crate::sys::report::report;
 use crate::sys::{self, panics};
 use crate::timer::{self, Timers};
 use sim::World;
@@ -163,6 +165,7 @@ pub(crate) struct Hub {
 impl Hub {
     fn new(world: World) -> io::Result<Rc<Hub>> {
         hook::install();
+        later::install();
         current::watch_forks();
         let bell = EventFd::new()?;
         let poller = Poller::new(&bell, world.sim().is_some())?;
@@ -469,7 +472,7 @@ impl Hub {
             None => sys::fd::poll(None, false, false, Some(left)),
         };
         if let Err(error) = waited {
-            log::debug!("greenroom: poll(2) of {fd:?} failed: {error}");
+            report!(Debug, "greenroom: poll(2) of {fd:?} failed: {error}");
         }
         // Whoever waits for a descriptor is told of it by the registry, even here.
         if fd.is_some() {

@@ -20,6 +20,7 @@ use super::events::Event;
 use super::task::Task;
 use super::{Hub, current_hub, with_hub};
 use crate::stack::Stack;
+use crate::sys::report::report;
 
 /// Identifies a generator or a fiber for the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -90,7 +91,12 @@ pub(crate) fn take_stack(size: Option<usize>) -> io::Result<(Stack, u64)> {
 pub(crate) fn give_stack(stack: Stack, home: u64) {
     with_hub(|hub| match hub.filter(|hub| hub.shared.number == home) {
         Some(hub) => hub.stacks.borrow_mut().give(stack),
-        None => log::info!("greenroom: a coroutine outlived its hub: its stack is leaked"),
+        None => {
+            report!(
+                Info,
+                "greenroom: a coroutine outlived its hub: its stack is leaked"
+            );
+        }
     });
 }
 

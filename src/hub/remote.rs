@@ -29,8 +29,9 @@ use super::{Hub, with_hub};
 use crate::poller::Key;
 use crate::sys::epoll::Epoll;
 use crate::sys::event_fd::EventFd;
+use crate::sys::fork;
 use crate::sys::lock::lock;
-use crate::sys::{fork, panics};
+use crate::sys::report::{self, report};
 
 /// Greenlet ids are `hub << ID_BITS | count`: unique in the process, without a shared counter.
 pub(super) const ID_BITS: u32 = 40;
@@ -136,13 +137,17 @@ impl Shared {
         }
     }
 
-    /// Takes a descriptor that is about to be closed out of the hub's epoll set.
-    pub(crate) fn unwatch(&self, fd: BorrowedFd<'_>) {
-        let unwatched = self.with_doors_open(|doors| doors.epoll.delete(fd));
-        if let Some(Err(error)) = unwatched {
-            log::debug!(
-                "greenroom: {fd:?} was not watched by hub {}: {error}",
-                self.number
+    /// Takes a descriptor that is about to be closed out of the hub's epoll set, and has the hub
+    /// forget it by `forget`.
+    pub(crate) fn unwatch(&self, fd: BorrowedFd<'_>, forget: Message) {
+        let deleted = self.with_doors_open(|doors| doors.epoll.delete(fd));
+        self.send(forget);
+        // After the message: the logger is foreign code.
+        if let Some(Err(error)) = deleted {
+            let hub = self.number;
+            report!(
+                Debug,
+                "greenroom: {fd:?} was not watched by hub {hub}: {error}"
             );
         }
     }
@@ -224,10 +229,8 @@ impl Shared {
             // What a closure owns may panic when dropped, and this may be the end of a thread.
             let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(message)));
             if let Err(payload) = dropped {
-                panics::log_quietly(|| {
-                    log::error!("greenroom: the destructor of a closure panicked");
-                });
-                std::mem::forget(payload);
+                report!(Error, "greenroom: the destructor of a closure panicked");
+                report::discard(payload);
             }
         }
     }

@@ -28,7 +28,8 @@ impl Hub {
     }
 
     /// Gives a task its stack with `body` on it and queues it: first in, first out. The hub holds
-    /// the task until the body has returned: houses it, or has a count of it.
+    /// the task until the body has returned: houses it, or has a count of it. The caller is to
+    /// call [`Hub::tell_launched`] when all that belongs to the task is in place.
     ///
     /// # Safety
     /// The task must be housed, or a count of it be forgotten after this, for the hub.
@@ -73,6 +74,11 @@ impl Hub {
                 local.start_timer.set(Some(timer));
             }
         }
+    }
+
+    /// Tells subscribers, who are foreign code, of a task that has been launched.
+    #[inline]
+    pub(crate) fn tell_launched(&self, task: &TaskRef) {
         if self.events.are_heard() {
             self.tell_spawned(task);
         }

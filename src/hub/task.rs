@@ -264,15 +264,14 @@ impl Exits {
         next.map(|(_, exit)| exit)
     }
 
-    fn remove(&mut self, id: u64) -> bool {
-        if self.first.take_if(|(other, _)| *other == id).is_some() {
-            return true;
-        }
-        let Some(others) = &mut self.others else {
-            return false;
-        };
-        let position = others.iter().position(|(other, _)| *other == id);
-        position.is_some_and(|position| others.remove(position).is_some())
+    fn remove(&mut self, id: u64) -> Option<Exit> {
+        let first = self.first.take_if(|(other, _)| *other == id);
+        let removed = first.or_else(|| {
+            let others = self.others.as_mut()?;
+            let position = others.iter().position(|(other, _)| *other == id)?;
+            others.remove(position)
+        });
+        removed.map(|(_, exit)| exit)
     }
 
     fn is_empty(&self) -> bool {
@@ -467,7 +466,10 @@ impl Task {
     /// Takes back what `at_exit` noted; false when it has happened or is happening.
     pub(crate) fn revoke_exit(&self, id: u64) -> bool {
         let mut exits = lock(&self.exits);
-        exits.remove(id)
+        let removed = exits.remove(id);
+        drop(exits);
+        // Dropped without the lock: what it owns may be foreign.
+        removed.is_some()
     }
 
     /// Declares the task ended and has `each` do what is to be done about it, one after the

@@ -10,6 +10,7 @@ use std::cell::Cell;
 use super::task::{State, TaskPtr, Why};
 use super::{Hub, Message, switch};
 use crate::sys;
+use crate::sys::report::report;
 
 const RESUMES_MAX: u32 = if cfg!(greenroom_turn_of_one) { 1 } else { 256 };
 const BETWEEN_POLLS_MAX_NS: u64 = 1_000_000;
@@ -206,7 +207,10 @@ impl Hub {
             .poll(timeout_ns, |task| self.wake(task.get()));
         if let Err(error) = polled {
             // Somebody closed our descriptor. Timers and mail go on; say it and don't spin.
-            log::error!("greenroom: epoll_wait failed, descriptors are not served: {error}");
+            report!(
+                Error,
+                "greenroom: epoll_wait failed, descriptors are not served: {error}"
+            );
             let _ = sys::fd::poll(None, false, false, Some(timeout_ns.unwrap_or(10_000_000)));
         }
     }
@@ -301,7 +305,7 @@ impl Hub {
     /// False when it can't be told: below C frames there is nobody to whom a panic could go.
     fn tell_root_that_all_is_stuck(&self) -> bool {
         if self.root.local().foreign.get() > 0 {
-            log::error!("greenroom: {}", self.stuck_report());
+            report!(Error, "greenroom: {}", self.stuck_report());
             return false;
         }
         if self.root.local().why.get() != Why::Others {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use crate::greenlet::GreenletId;
 use crate::hub::pulse::{self, Runner, Watch};
 use crate::sys::lock::natively;
-use crate::sys::panics;
+use crate::sys::report::report;
 
 /// How often it looks while `max_blocking` passes.
 const LOOKS: u32 = 4;
@@ -145,7 +145,7 @@ impl Drop for Watchdog {
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
             if thread.thread().id() != thread::current().id() && thread.join().is_err() {
-                panics::log_quietly(|| log::error!("greenroom: a watchdog panicked"));
+                report!(Error, "greenroom: a watchdog panicked");
             }
         }
     }
@@ -218,10 +218,10 @@ fn describe(hub: u64, runner: &Runner, blocked_for: Duration) -> Blocked {
 }
 
 fn bark(blocked: &Blocked, tell: &mut impl FnMut(&Blocked)) {
-    panics::log_quietly(|| log::warn!("greenroom: {blocked}"));
+    report!(Warn, "greenroom: {blocked}");
     let told = panic::catch_unwind(AssertUnwindSafe(|| tell(blocked)));
     if let Err(payload) = told {
-        panics::log_quietly(|| log::error!("greenroom: the callback of a watchdog panicked"));
+        report!(Error, "greenroom: the callback of a watchdog panicked");
         std::mem::forget(payload);
     }
 }

@@ -87,8 +87,7 @@ impl Registrations {
             });
             // In a forked child the epoll set is the parent's, and so is the registration.
             if !here && !hub.is_closed() && hub.forks == fork::generation() {
-                hub.unwatch(fd);
-                hub.send(Message::Forget(key));
+                hub.unwatch(fd, Message::Forget(key));
             }
         }
     }

@@ -24,6 +24,7 @@ use crate::cancel;
 use crate::hub::sim::{Sim, Socket};
 use crate::hub::{Hub, TaskPtr, Why, with_hub};
 use crate::poller::{Interest, Key};
+use crate::sys::report::report;
 use crate::sys::{self, clock, errno};
 
 /// How the user wants calls on a descriptor to behave.
@@ -96,7 +97,8 @@ impl Source {
         let fd = self.fd.take().expect("only this takes the descriptor");
         self.registrations.end(fd.as_fd());
         if let Err(error) = sys::fd::set_nonblocking(fd.as_fd(), self.is_nonblocking()) {
-            log::warn!(
+            report!(
+                Warn,
                 "greenroom: descriptor {} stays non-blocking: {error}",
                 fd.as_raw_fd()
             );

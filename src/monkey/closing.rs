@@ -109,10 +109,8 @@ fn forget_everywhere(fd: i32) {
         if mine || hub.is_closed() || hub.forks != fork::generation() {
             continue;
         }
+        let forget = Message::Run(Box::new(move |hub| forget_life(hub, fd, Some(life))));
         // SAFETY: still open: the caller is about to close it.
-        hub.unwatch(unsafe { borrow(fd) });
-        hub.send(Message::Run(Box::new(move |hub| {
-            forget_life(hub, fd, Some(life))
-        })));
+        hub.unwatch(unsafe { borrow(fd) }, forget);
     }
 }

@@ -7,6 +7,7 @@ use crate::greenlet::sleep;
 use crate::io::Source;
 use crate::poller::Interest;
 use crate::sys::addr::SockAddr;
+use crate::sys::report::report;
 use crate::sys::socket;
 use std::fmt;
 use std::io;
@@ -49,7 +50,7 @@ impl Backoff {
         let before = self.failures.load(Relaxed);
         self.failures.store(before.saturating_add(1), Relaxed);
         if before == 0 {
-            log::warn!("{what} failed: {error}; pausing before each retry");
+            report!(Warn, "{what} failed: {error}; pausing before each retry");
         }
         (PAUSE_MIN * (1 << before.min(7))).min(PAUSE_MAX)
     }

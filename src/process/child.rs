@@ -13,6 +13,7 @@ use super::{ChildStderr, ChildStdin, ChildStdout};
 use crate::cancel;
 use crate::greenlet::sealed::{Subscribe, Subscription};
 use crate::greenlet::{Builder, Ready, Waitable, scope, watch};
+use crate::sys::report::report;
 
 /// Bytes of output that are read at a time; the kernel's pipes hold 64 KiB.
 const CHUNK: usize = 16 * 1024;
@@ -313,7 +314,7 @@ impl Subscribe for Child {
         let exit = Arc::clone(&self.exit);
         watch(ready, move || {
             if let Err(error) = exit.wait(None, || Ok(exit.has_come().then_some(()))) {
-                log::debug!("greenroom: the wait for a child has failed: {error}");
+                report!(Debug, "greenroom: the wait for a child has failed: {error}");
             }
         })
     }

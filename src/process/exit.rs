@@ -15,6 +15,7 @@ use crate::hub::Why;
 use crate::io::Source;
 use crate::poller::Interest;
 use crate::sys;
+use crate::sys::report::report;
 
 /// Without a pidfd, a child is looked at no more often and no more rarely than this.
 const LOOK_EVERY_MIN: Duration = Duration::from_millis(1);
@@ -33,7 +34,10 @@ impl Exit {
     pub(super) fn new(id: u32) -> Exit {
         let pidfd = sys::process::pidfd_open(id);
         let pidfd = pidfd.inspect_err(|error| {
-            log::debug!("greenroom: no pidfd for the child {id}, it is polled: {error}");
+            report!(
+                Debug,
+                "greenroom: no pidfd for the child {id}, it is polled: {error}"
+            );
         });
         Exit::by(id, pidfd.ok().map(Source::new))
     }

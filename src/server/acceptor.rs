@@ -29,6 +29,7 @@ use crate::cancel::is_cancellation;
 use crate::greenlet::{Builder, sleep, yield_now};
 use crate::hub::waker::Waker;
 use crate::net::backoff::Backoff;
+use crate::sys::report::Level;
 use crate::sys::{errno, socket};
 
 /// An acceptor's entry in the books of its server. Made before it starts; when it is dropped the
@@ -146,7 +147,7 @@ pub(super) fn accept_all<K: Kind>(mut post: Post<K>, door: Arc<Door<K::Endpoint>
             Err(error) => {
                 core.errors.fetch_add(1, Ordering::Relaxed);
                 match error.kind() {
-                    CUT_OFF => core.log(log::Level::Warn, format_args!("{error}")),
+                    CUT_OFF => core.log(Level::Warn, format_args!("{error}")),
                     // That connection is lost: no reason to let others wait.
                     _ if socket::is_of_connection(&error) && lost < LOST_MAX => {
                         lost += 1;
@@ -273,8 +274,8 @@ fn serve<K: Kind>(mut ticket: Ticket<K>, guest: K::Guest) {
         Ok(Ok(())) => return,
         Ok(Err(fault)) => {
             let level = match fault.downcast_ref::<io::Error>() {
-                Some(error) if has_left(error) => log::Level::Debug,
-                _ => log::Level::Warn,
+                Some(error) if has_left(error) => Level::Debug,
+                _ => Level::Warn,
             };
             core.log(level, format_args!("the guest from {peer:?}: {fault}"));
             panic::catch_unwind(AssertUnwindSafe(|| drop(fault)))
@@ -286,7 +287,7 @@ fn serve<K: Kind>(mut ticket: Ticket<K>, guest: K::Guest) {
         Err(payload) => {
             let what = message(&*payload);
             let what = format_args!("the handler panicked on the guest from {peer:?}: {what}");
-            core.log(log::Level::Error, what);
+            core.log(Level::Error, what);
             Err(payload)
         }
     };

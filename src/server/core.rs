@@ -32,7 +32,7 @@ use crate::hub::slots::Slots;
 use crate::hub::waker::Waker;
 use crate::hub::{Help, HubHandle, Why, with_hub};
 use crate::sys::lock::lock;
-use crate::sys::panics;
+use crate::sys::report::{self, Level};
 
 /// How long guests that are killed have for their destructors.
 const GRACE: Duration = Duration::from_secs(1);
@@ -200,9 +200,10 @@ impl<K: Kind> Core<K> {
     }
 
     /// Logs what has happened here: nobody's logger may unwind through a server.
-    pub(super) fn log(&self, level: log::Level, what: std::fmt::Arguments<'_>) {
+    pub(super) fn log(&self, level: Level, what: std::fmt::Arguments<'_>) {
         let (name, place) = (&self.settings.name, &self.place);
-        panics::log_quietly(|| log::log!(level, "{name} at {place}: {what}"));
+        let text = format_args!("{name} at {place}: {what}");
+        report::write(level, module_path!(), text);
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -244,7 +245,7 @@ impl<K: Kind> Core<K> {
 
     /// Ends the server for good, with an error.
     pub(super) fn fail(&self, error: io::Error) {
-        self.log(log::Level::Error, format_args!("it ends: {error}"));
+        self.log(Level::Error, format_args!("it ends: {error}"));
         let mut state = self.lock();
         let first = state.error.is_none() && state.phase != Phase::Closed;
         if first {
@@ -282,7 +283,7 @@ impl<K: Kind> Core<K> {
             if !self.wait_until("the killed guests of a server", grace, gone) {
                 let left = self.active.load(Ordering::Relaxed).saturating_sub(guest);
                 let what = format_args!("{left} guests have withstood their kill");
-                self.log(log::Level::Error, what);
+                self.log(Level::Error, what);
             }
         }
         if guest == 0 && self.active.load(Ordering::Acquire) == 0 {

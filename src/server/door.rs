@@ -13,6 +13,7 @@ use super::endpoint::Options;
 use super::endpoint::sealed::Endpoint;
 use super::settings::Settings;
 use crate::net::ToSocketAddrs;
+use crate::sys::report::report;
 
 /// What comes in, and how: connections or datagrams.
 pub(super) trait Kind: Sized + 'static {
@@ -171,7 +172,7 @@ impl Drop for MadePath {
         if identity(&self.path) == Some(self.identity)
             && let Err(error) = fs::remove_file(&self.path)
         {
-            log::debug!("greenroom: {:?} was not removed: {error}", self.path);
+            report!(Debug, "greenroom: {:?} was not removed: {error}", self.path);
         }
     }
 }

@@ -10,6 +10,7 @@ use super::registration::Registration;
 use crate::cancel;
 use crate::greenlet::Builder;
 use crate::hub::{Background, current_hub};
+use crate::sys::report::report;
 
 /// Calls `f` in a greenlet of this thread's hub, each time that `signal` has come, until the
 /// [`Handler`] is dropped or cancelled.
@@ -63,7 +64,9 @@ fn serve(registration: &Registration, background: &Background, mut f: impl FnMut
         match registration.wait(None, || registration.take()) {
             Ok(Some(_)) => {}
             Ok(None) => return,
-            Err(error) => return log::error!("greenroom: a signal handler has ended: {error}"),
+            Err(error) => {
+                return report!(Error, "greenroom: a signal handler has ended: {error}");
+            }
         }
         let called = panic::catch_unwind(AssertUnwindSafe(|| background.leave_for(&mut f)));
         if let Err(payload) = called {

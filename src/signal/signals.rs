@@ -10,6 +10,7 @@ use super::registration::Registration;
 use crate::cancel;
 use crate::greenlet::sealed::{Subscribe, Subscription};
 use crate::greenlet::{Ready, Waitable, watch};
+use crate::sys::report::report;
 
 /// Signals as events: from [`new`](Signals::new) on none is missed, until this is dropped.
 ///
@@ -110,7 +111,7 @@ impl Subscribe for Signals {
         watch(ready, move || {
             let come = || (registration.pending() > 0).then_some(());
             if let Err(error) = registration.wait(None, come) {
-                log::debug!("greenroom: the wait for signals has failed: {error}");
+                report!(Debug, "greenroom: the wait for signals has failed: {error}");
             }
         })
     }

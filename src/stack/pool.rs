@@ -16,6 +16,7 @@ use super::guard::{self, GuardKind};
 use super::size::{self, Layout};
 use super::slab::Slab;
 use super::{Stack, advise};
+use crate::sys::report::report;
 use std::io;
 
 /// Slots in a class's first slab; each further one has twice as many.
@@ -111,7 +112,10 @@ impl Pool {
             Some(slab) if slab.owns(&stack) => {
                 self.classes[usize::from(stack.class)].free.push(stack);
             }
-            _ => log::error!("a stack was given to a pool it is not from, and is leaked"),
+            _ => report!(
+                Error,
+                "a stack was given to a pool it is not from, and is leaked"
+            ),
         }
     }
 
@@ -244,7 +248,10 @@ impl Drop for Pool {
             }
         }
         if stacks > 0 {
-            log::info!("{stacks} stacks are still in use: their {slabs} slabs are leaked");
+            report!(
+                Info,
+                "{stacks} stacks are still in use: their {slabs} slabs are leaked"
+            );
         }
     }
 }

@@ -10,6 +10,7 @@
 use super::guard::{self, Ground};
 use super::size::Layout;
 use super::{COLOURS, Stack, advise, table};
+use crate::sys::report::report;
 use std::io;
 
 /// Address space that must still be free once a slab is mapped, for malloc and for thread stacks.
@@ -48,7 +49,10 @@ impl Slab {
         let bytes = slots * layout.slot;
         let entry = table::enter(start, start + bytes, &layout);
         if entry.is_none() {
-            log::warn!("more slabs of stacks than are known by name: their overflow is a SIGSEGV");
+            report!(
+                Warn,
+                "more slabs of stacks than are known by name: their overflow is a SIGSEGV"
+            );
         }
         let ground = Ground {
             start,

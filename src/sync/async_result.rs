@@ -228,19 +228,8 @@ impl<T: Send + Sync + 'static> AsyncResult<Result<T, JoinError>> {
     /// Never.
     #[track_caller]
     pub fn follow(self: &Arc<Self>, greenlet: Greenlet<T>) {
-        let result = Arc::clone(self);
-        // The greenlet is to be linked and to be owned by the link: it is put there afterwards.
-        let followed = Arc::new(Mutex::new(None));
-        let theirs = Arc::clone(&followed);
-        let take = move || lock(&theirs).take();
-        let mut place = lock(&followed);
-        greenlet.link(move |_| {
-            let greenlet: Option<Greenlet<T>> = take();
-            greenlet
-                .into_iter()
-                .for_each(|ended| result.set(ended.join()));
-        });
-        *place = Some(greenlet);
+        let (result, followed) = (Arc::clone(self), greenlet.thread().uncounted());
+        followed.link(move |_| result.set(greenlet.join()));
     }
 
     /// A result that [follows](AsyncResult::follow) `greenlet`.

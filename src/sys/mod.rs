@@ -22,6 +22,7 @@ pub(crate) mod panics;
 pub(crate) mod poll;
 mod prefetch;
 pub(crate) mod process;
+pub(crate) mod report;
 pub(crate) mod resolve;
 pub(crate) mod signal;
 pub(crate) mod sleeper;

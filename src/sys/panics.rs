@@ -94,13 +94,6 @@ pub(crate) fn in_hook<T>(hook: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Calls the logger from where nothing may unwind: it is code of others, which may panic, and
-/// may park and so be killed.
-pub(crate) fn log_quietly(log: impl FnOnce()) {
-    let logged = panic::catch_unwind(AssertUnwindSafe(log));
-    logged.unwrap_or_else(std::mem::forget);
-}
-
 /// Does the panic hook run, in which nothing may switch, and nothing may unwind?
 pub(crate) fn hook_runs() -> bool {
     if !thread::panicking() {

@@ -5,6 +5,7 @@
 //! that nobody who shares the open file (a `dup` kept elsewhere, a child process) can make one of
 //! our calls block the OS thread by clearing O_NONBLOCK.
 use super::addr::SockAddr;
+use super::report::report;
 use std::ffi::{c_int, c_long};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::marker::PhantomData;
@@ -349,7 +350,7 @@ pub(crate) fn peer_credentials(fd: BorrowedFd<'_>) -> io::Result<(i32, u32, u32)
 pub(crate) fn shut_down(fd: BorrowedFd<'_>) {
     let socket = as_std::<std::net::TcpStream>(fd);
     if let Err(error) = socket.shutdown(std::net::Shutdown::Both) {
-        log::debug!("greenroom: {fd:?} was not shut down: {error}");
+        report!(Debug, "greenroom: {fd:?} was not shut down: {error}");
     }
 }
 
@@ -430,7 +431,10 @@ pub(crate) fn set_timeouts(fd: BorrowedFd<'_>, read: Option<Duration>, write: Op
         (write, socket.set_write_timeout(write)),
     ] {
         if let (Some(limit), Err(error)) = (limit, result) {
-            log::debug!("greenroom: {fd:?} does not keep its timeout of {limit:?}: {error}");
+            report!(
+                Debug,
+                "greenroom: {fd:?} does not keep its timeout of {limit:?}: {error}"
+            );
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::hub::waker::Waker;
 use crate::hub::{Help, Why, helpers};
 use crate::sys::lock::lock;
 use crate::sys::lock::natively;
-use crate::sys::panics;
+use crate::sys::report::{self, report};
 
 thread_local! {
     /// The crew that this thread is a worker of.
@@ -211,15 +211,37 @@ impl Crew {
         state.threads -= 1;
         state.starting -= 1;
         if state.threads > 0 {
-            return log::debug!("greenroom: a thread pool could not grow: {error}");
+            drop(state);
+            return report!(Debug, "greenroom: a thread pool could not grow: {error}");
         }
         let stranded = state.jobs.clear();
         drop(state);
-        for Given { job, .. } in stranded {
+        self.fail_all(stranded, || {
             let why = format!("no thread for the job: {error}");
-            job.fail(JoinError::not_started(io::Error::new(error.kind(), why)));
+            JoinError::not_started(io::Error::new(error.kind(), why))
+        });
+    }
+
+    /// Fails jobs that were taken back, and tells those whom that concerns. A destructor of one
+    /// that panics keeps none of the others from it; the first such panic goes on afterwards.
+    fn fail_all(&self, jobs: Vec<Given>, why: impl Fn() -> JoinError) {
+        let mut panicked = None;
+        for Given { job, .. } in jobs {
+            let failed = panic::catch_unwind(AssertUnwindSafe(|| {
+                job.fail(why());
+                drop(job);
+            }));
+            if let Err(payload) = failed {
+                match &panicked {
+                    None => panicked = Some(payload),
+                    Some(_) => report::discard(payload),
+                }
+            }
         }
         self.tell();
+        if let Some(payload) = panicked {
+            panic::resume_unwind(payload);
+        }
     }
 
     /// What a worker does all its life.
@@ -235,10 +257,11 @@ impl Crew {
                 drop(job);
             }));
             if let Err(payload) = ended {
-                panics::log_quietly(|| {
-                    log::error!("greenroom: the destructor of a job's result panicked");
-                });
-                mem::forget(payload);
+                report!(
+                    Error,
+                    "greenroom: the destructor of a job's result panicked"
+                );
+                report::discard(payload);
             }
             drop(work);
             state = self.lock();
@@ -308,9 +331,7 @@ impl Crew {
     pub(super) fn clear(&self) -> usize {
         let jobs = self.lock().jobs.clear();
         let count = jobs.len();
-        jobs.into_iter()
-            .for_each(|Given { job, .. }| job.fail(JoinError::cancelled()));
-        self.tell();
+        self.fail_all(jobs, JoinError::cancelled);
         count
     }
 

@@ -240,6 +240,33 @@ fn a_lock_that_does_not_go_by_the_door_is_found() {
 }
 
 #[test]
+fn a_call_of_the_logger_that_does_not_go_by_the_door_is_found() {
+    let forms = [
+        "log::warn!(\"x\");",
+        "use log::warn;",
+        "use log as logger;",
+        "fn f(level: log::Level) {}",
+        "::log::error!(\"x\");",
+        "#[cfg(test)] mod tests { fn f() { log::info!(\"x\") } }",
+    ];
+    for form in forms {
+        bites("src/hub/turn.rs", &format!("\n{form}"), 2, "log");
+        clean("src/sys/report.rs", form);
+    }
+    clean(
+        "src/hub.rs",
+        "// log::warn!\nfn f() { self.log(1); failure.log(); log(); }",
+    );
+    clean(
+        "src/hub.rs",
+        "use crate::sys::report::report; use super::sys::log;",
+    );
+    let mut project = sound();
+    project.insert("tests/b.rs".to_owned(), "use log::warn;".to_owned());
+    assert_eq!(check(&project), [""; 0]);
+}
+
+#[test]
 fn unfinished_work_and_stray_output_are_found() {
     for name in [
         "todo",

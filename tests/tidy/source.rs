@@ -2,7 +2,8 @@
 
 use super::words::{self, Kind, Token};
 use super::{
-    DOORS, LOCK_FILES, OUTPUT_MACROS, ROOMS, UNFINISHED_MACROS, UNSAFE_FILES, UNSAFE_ROOMS,
+    DOORS, LOCK_FILES, LOG_FILE, OUTPUT_MACROS, ROOMS, UNFINISHED_MACROS, UNSAFE_FILES,
+    UNSAFE_ROOMS,
 };
 use super::{FILE_LINES_MAX, FN_LINES_MAX, LINE_CHARS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
@@ -307,6 +308,24 @@ impl<'a> Source<'a> {
                 let what = "lock: of std's, which parks where a program is patched";
                 let what = format!("{what}; go by sys::lock::lock, or see LOCK_FILES");
                 self.complain(out, token.line, &what);
+            }
+        }
+    }
+
+    pub(crate) fn check_log(&self, out: &mut Vec<String>) {
+        if self.path == LOG_FILE {
+            return;
+        }
+        for (index, token) in self.tokens.iter().enumerate() {
+            let before = |count| index.checked_sub(count).map_or("", |at| self.word(at));
+            let imported = before(1) == "use" || self.word(index + 1) == "as";
+            // A later part of a path names something of ours.
+            let inner = before(1) == ":" && before(3).ends_with(char::is_alphanumeric);
+            let named = token.kind == Kind::Word && token.text == "log" && !inner;
+            if named && (imported || self.is_path_sep(index + 1)) {
+                let what =
+                    "log: the logger is foreign code, which may panic or park; go by report!";
+                self.complain(out, token.line, what);
             }
         }
     }
