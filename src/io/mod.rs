@@ -15,7 +15,7 @@
 //! * [`copy`] is std's, which copies within the kernel between its own types only: with those of
 //!   greenroom it goes through a buffer of 8 KiB.
 //! * std's trait [`IsTerminal`] is for types of std's only. The three standard streams have
-//!   `is_terminal` as a method; of other types, ask what [`as_fd`](AsFd::as_fd) returns.
+//!   `is_terminal` as a method; of other types, ask the descriptor that `as_fd` returns.
 //!
 //! [`AsFd`]: std::os::fd::AsFd
 //!
