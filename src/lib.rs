@@ -43,7 +43,8 @@
 //!   destructors, as std's threads do. [`run()`] is the tidy way.
 //! * **A kill or a timeout unwinds** from where the greenlet waits, and destructors run; see
 //!   [`Greenlet::kill`], [`with_timeout`], [`shield`]. Where nothing can unwind (in builds with
-//!   `panic = "abort"`, below a [`foreign`] call) I/O fails with an errno instead.
+//!   `panic = "abort"`, below a [`foreign`] call) I/O fails with an errno instead, and the kill or
+//!   the timeout is reported when the code returns.
 //! * **A stack has a fixed size**: see [`Builder::stack_size`] and [`default_stack_size`]. One
 //!   that overflows ends the process, with the name of the greenlet.
 
@@ -98,7 +99,7 @@ pub mod tls;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use cancel::{Elapsed, foreign, is_cancellation, shield, with_timeout};
+pub use cancel::{Elapsed, foreign, is_cancellation, shield, with_timeout, with_timeout_late};
 pub use future::block_on;
 pub use greenlet::{
     Builder, Deadline, Greenlet, GreenletId, GreenletRef, IWait, IWaitIndexed, JoinError, Link,

@@ -390,7 +390,9 @@ fn where_nothing_may_unwind_a_kill_is_ecanceled() {
     });
     yield_now();
     waits.kill();
-    assert_eq!(waits.join().unwrap().raw_os_error(), Some(libc::ECANCELED));
+    let (killed, late) = waits.join_late().unwrap_err();
+    assert!(killed.is_killed());
+    assert_eq!(late.unwrap().raw_os_error(), Some(libc::ECANCELED));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greenroom::with_timeout;
+use greenroom::{with_timeout, with_timeout_late};
 use monkey_support::{errno, green, ms};
 
 type Call = (&'static str, fn() -> i32);
@@ -42,11 +42,6 @@ fn endless() -> Vec<Call> {
         ("recvfrom", || {
             code(UdpSocket::bind("127.0.0.1:0").unwrap().recv_from(&mut [0]))
         }),
-        // SAFETY: nothing to poll.
-        ("poll", || match unsafe { libc::poll(null_mut(), 0, -1) } {
-            -1 => errno(),
-            found => panic!("{found} found"),
-        }),
         ("waitpid", || {
             let mut child = std::process::Command::new("sleep")
                 .arg("60")
@@ -64,8 +59,10 @@ fn endless() -> Vec<Call> {
 fn a_timeout_comes_as_an_errno() {
     for (name, call) in endless() {
         green(move || {
-            let said = with_timeout(ms(20), call);
-            assert_eq!(said, Ok(libc::ETIMEDOUT), "{name}");
+            let (elapsed, said) = with_timeout_late(ms(20), call).unwrap_err();
+            assert_eq!(elapsed.limit(), ms(20));
+            assert_eq!(said, Some(libc::ETIMEDOUT), "{name}");
+            assert!(with_timeout(ms(20), call).is_err(), "{name}");
         });
     }
 }
@@ -93,16 +90,18 @@ fn a_kill_comes_as_an_errno_and_unwinds_from_the_next_park_of_our_own() {
 fn a_sleep_of_std_ends_early_and_a_lock_of_std_does_not() {
     green(|| {
         let begin = Instant::now();
-        assert!(with_timeout(ms(20), || thread::sleep(Duration::from_secs(60))).is_ok());
+        assert!(with_timeout(ms(20), || thread::sleep(Duration::from_secs(60))).is_err());
         assert!(begin.elapsed() < Duration::from_secs(30));
         let lock = Arc::new(Mutex::new(()));
         let held = lock.lock().unwrap();
         let theirs = Arc::clone(&lock);
         let victim = greenroom::spawn(move || {
             drop(theirs.lock().unwrap());
-            // SAFETY: nothing to poll.
-            let said = (unsafe { libc::poll(null_mut(), 0, 5) }, errno());
-            assert_eq!(said, (-1, libc::ECANCELED));
+            // SAFETY: nothing to poll: a sleep, which goes on.
+            assert_eq!(unsafe { libc::poll(null_mut(), 0, 5) }, 0);
+            // SAFETY: as above; nothing else could end it.
+            let said = (unsafe { libc::poll(null_mut(), 0, -1) }, errno());
+            assert_eq!(said, (-1, libc::EINTR));
             greenroom::yield_now();
             greenroom::sleep(ms(1));
             unreachable!("the kill unwinds");
@@ -133,8 +132,8 @@ fn what_was_sent_before_a_kill_is_told() {
         assert_eq!(reader.join().unwrap().unwrap(), 9_000_000);
 
         let (near, far) = UnixStream::pair().unwrap();
-        let sender = with_timeout(ms(20), || (&near).write(&[7; 9_000_000]).unwrap());
-        let sent = sender.unwrap();
+        let sender = with_timeout_late(ms(20), || (&near).write(&[7; 9_000_000]).unwrap());
+        let sent = sender.unwrap_err().1.unwrap();
         assert!(0 < sent && sent < 9_000_000, "a part, and no error: {sent}");
         drop(near);
         let mut all = Vec::new();

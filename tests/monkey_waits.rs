@@ -559,7 +559,9 @@ fn a_wait_for_a_signal_has_its_limit_and_its_kill() {
         });
         greenroom::yield_now();
         waits.kill();
-        waits.join().unwrap()
+        let (killed, late) = waits.join_late().unwrap_err();
+        assert!(killed.is_killed());
+        late.unwrap()
     });
     assert_eq!(error, Some(libc::ECANCELED));
 }

@@ -45,8 +45,10 @@ impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let local = self.task.get().local();
         // SAFETY: facts 1 and 2: the innermost frame is the one that this entered.
-        let outer = unsafe { (*local.frames.get()).outer };
-        local.frames.set(outer);
+        let frame = unsafe { &*local.frames.get() };
+        local.frames.set(frame.outer);
+        #[cfg(feature = "monkey")]
+        local.forget_owed(frame.id);
         set_alarm(local, thread::panicking());
     }
 }
@@ -98,6 +100,26 @@ pub(super) fn first_expired(local: &Local, now: u64, unwinding: bool) -> Option<
         .filter(|frame| frame.deadline.get() <= now)
         .min_by_key(|frame| (frame.deadline.get(), frame.id))
         .map(|frame| frame.id)
+}
+
+/// Whether a wait has met one of the frames.
+pub(super) fn has_met(local: &Local) -> bool {
+    let mut next = local.frames.get();
+    // SAFETY: facts 1 and 2; the list ends with null.
+    while let Some(frame) = unsafe { next.as_ref() } {
+        if frame.met.get() {
+            return true;
+        }
+        next = frame.outer;
+    }
+    false
+}
+
+/// Notes in all frames that are due at `now` that a wait has met them.
+pub(super) fn note_met(local: &Local, now: u64, unwinding: bool) {
+    deliverable(local, unwinding)
+        .filter(|frame| frame.deadline.get() <= now)
+        .for_each(|frame| frame.met.set(true));
 }
 
 /// While it lives, nothing from before it is delivered to the task.

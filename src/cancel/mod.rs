@@ -9,10 +9,15 @@
 //!            | yes
 //!            +-- unwinding already, or shielded ----------> park (delivered later, or never)
 //!            +-- foreign frames on the stack, in the panic
-//!            |   hook, panic=abort -----------------------> Err(ECANCELED | ETIMEDOUT)
+//!            |   hook, panic=abort -----------------------> Err(ECANCELED | ETIMEDOUT), or the
+//!            |                                              wait goes on; noted as met
 //!            +-- otherwise -------------------------------> one quiet unwind, to the frame's
 //!                                                           with_timeout or the greenlet's root
 //! ```
+//!
+//! What a wait has met without being unwound is noted, in the frame or the task: `with_timeout`
+//! then returns `Elapsed`, and `join` says `is_killed`, although the closure has returned. What no
+//! wait has met changes nothing.
 //!
 //! An operation tries first and parks only if it would block, so what is ready wins over what
 //! is due. A kill is sticky: every further park unwinds again until the greenlet has ended, and
@@ -32,6 +37,8 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+#[cfg(feature = "monkey")]
+use crate::hub::owed::Owed;
 use crate::hub::task::Frame;
 use crate::hub::waker::wake_task;
 use crate::hub::{Hub, State, Task, TaskPtr, TaskRef, Why, current_hub, with_hub};
@@ -154,6 +161,20 @@ impl From<Elapsed> for io::Error {
 ///
 /// Timeouts nest: one that expires further out passes through those further in.
 ///
+/// # Where nothing can unwind
+/// In code that waits through the monkey patch (feature `monkey`), below a [`foreign`] call, and
+/// under `panic = "abort"`, a wait is not unwound. I/O fails with ETIMEDOUT and a sleep ends early.
+/// A lock, a join or a channel cannot fail: the wait goes on. Then `f` returns by itself. The
+/// result is [`Elapsed`] all the same if a wait of `f` met the limit: if it failed, ended early or
+/// went on beyond it. The value came too late and is dropped; [`with_timeout_late`] returns it. If
+/// `f` panics because of the error, the panic goes on.
+///
+/// A limit that no wait has met changes nothing: `f` succeeds if it only computes, or if its last
+/// wait ended in time.
+///
+/// Do not use a connection again whose protocol the limit has left in the middle, a database
+/// client for example. Drop it.
+///
 /// # Examples
 /// ```
 /// use greenroom::{sleep, with_timeout};
@@ -166,8 +187,6 @@ impl From<Elapsed> for io::Error {
 ///
 /// # Errors
 /// [`Elapsed`] when the time was up first; it converts to an `io::Error` of kind `TimedOut`.
-/// Under `panic = "abort"`, and below a [`foreign`] call, nothing can unwind: the operation
-/// inside fails with ETIMEDOUT instead, and `f` returns what it makes of that.
 ///
 /// # Panics
 /// When `f` panics.
@@ -176,6 +195,42 @@ impl From<Elapsed> for io::Error {
 /// As `f` does. A kill passes through.
 #[doc(alias("timeout", "deadline", "time limit", "wait_for"))]
 pub fn with_timeout<T>(limit: Duration, f: impl FnOnce() -> T) -> Result<T, Elapsed> {
+    with_timeout_late(limit, f).map_err(|(elapsed, _late)| elapsed)
+}
+
+/// As [`with_timeout`], but a value that `f` returned too late is not dropped.
+///
+/// For code that recovers by itself where nothing can unwind: it takes ETIMEDOUT for an answer and
+/// returns what it has got so far.
+///
+/// # Examples
+/// ```
+/// use greenroom::{foreign, sleep, with_timeout_late};
+/// use std::time::Duration;
+///
+/// // Stands for a C function that calls `sleep` back: below it nothing can unwind.
+/// let nap = || foreign(|| sleep(Duration::from_secs(60)));
+/// let (elapsed, late) = with_timeout_late(Duration::from_millis(5), || {
+///     nap();
+///     "so far"
+/// })
+/// .unwrap_err();
+/// assert_eq!(elapsed.limit(), Duration::from_millis(5));
+/// assert_eq!(late, Some("so far"));
+/// ```
+///
+/// # Errors
+/// When the time was up first: [`Elapsed`] and, unless `f` was unwound, what it returned.
+///
+/// # Panics
+/// When `f` panics.
+///
+/// # Parks
+/// As `f` does. A kill passes through.
+pub fn with_timeout_late<T>(
+    limit: Duration,
+    f: impl FnOnce() -> T,
+) -> Result<T, (Elapsed, Option<T>)> {
     let mut f = Some(f);
     let bounded = current_hub(|hub| {
         let task = hub.running()?;
@@ -200,20 +255,25 @@ fn within<T>(
     task: TaskPtr,
     limit: Duration,
     f: impl FnOnce() -> T,
-) -> Result<T, Elapsed> {
+) -> Result<T, (Elapsed, Option<T>)> {
     let frame = Frame {
         id: hub.next_frame_id(),
         deadline: Cell::new(clock::saturating_add(hub.fresh_now(), limit)),
         unwinding: thread::panicking(),
+        met: Cell::new(false),
         outer: task.get().local().frames.get(),
     };
     let entered = Entered::new(task, &frame);
     let outcome = panic::catch_unwind(AssertUnwindSafe(f));
     drop(entered);
-    outcome.or_else(|payload| match payload.downcast_ref::<Expired>() {
-        Some(expired) if expired.frame == frame.id => Err(Elapsed { limit }),
-        _ => panic::resume_unwind(payload),
-    })
+    match outcome {
+        Ok(value) if frame.met.get() => Err((Elapsed { limit }, Some(value))),
+        Ok(value) => Ok(value),
+        Err(payload) => match payload.downcast_ref::<Expired>() {
+            Some(expired) if expired.frame == frame.id => Err((Elapsed { limit }, None)),
+            _ => panic::resume_unwind(payload),
+        },
+    }
 }
 
 /// Runs `f` with no kill and no timeout delivered inside; they wait until it is over.
@@ -251,10 +311,12 @@ pub fn shield<T>(f: impl FnOnce() -> T) -> T {
 ///
 /// Inside, a kill or a timeout does not unwind: I/O fails with ECANCELED or ETIMEDOUT, a sleep
 /// and a [`park`](crate::thread::park) end early, all other waits go on. It is delivered at the
-/// first park after `f`. In builds with `panic = "abort"` all code is such code.
+/// first park after `f`. If there is none, [`join`](crate::Greenlet::join) says `is_killed` and
+/// [`with_timeout`] returns [`Elapsed`] in spite of the value; `join_late` and
+/// [`with_timeout_late`] return it. In builds with `panic = "abort"` all code is such code.
 ///
-/// So `f` should take such an error for the end of its work. What goes on regardless no longer
-/// waits for anything: it only lets the others run at each try.
+/// So `f` should take such an error for the end of its work. If it goes on and tries again, the
+/// error comes again, after eight times with a pause before it, of 64 ms at most.
 ///
 /// # Examples
 /// ```
@@ -266,7 +328,9 @@ pub fn shield<T>(f: impl FnOnce() -> T) -> T {
 /// });
 /// greenroom::yield_now();
 /// caller.kill();
-/// assert_eq!(caller.join().unwrap(), "the C function returned");
+/// let (error, late) = caller.join_late().unwrap_err();
+/// assert!(error.is_killed());
+/// assert_eq!(late, Some("the C function returned"));
 /// ```
 ///
 /// # Panics
@@ -306,6 +370,10 @@ fn unwind_as_killed(task: Option<&Task>) -> ! {
 pub(crate) fn shield_to_the_end(task: &Task) {
     let shields = &task.local().shields;
     shields.set(shields.get() + 1);
+    #[cfg(feature = "monkey")]
+    if Owed::any() {
+        task.local().owed.set(None);
+    }
 }
 
 /// Asks a greenlet, on any hub, to end; returns at once.
@@ -347,27 +415,112 @@ const KILL: u64 = 0;
 
 #[cold]
 fn deliver(hub: &Hub, task: &Task) -> io::Result<()> {
-    let local = task.local();
-    let unwinding = thread::panicking();
-    let killed = task.killed.load(Ordering::Acquire) && local.shields.get() == 0 && !unwinding;
-    let expired = || frames::first_expired(local, hub.now(), unwinding);
-    let Some(due) = killed.then_some(KILL).or_else(expired) else {
+    let Some(due) = due(hub, task) else {
         return Ok(());
     };
-    let may_unwind = may_unwind(task);
-    // Whoever swallows it, or can't be unwound, may come again at once, in a loop that never
-    // parks any more: so the others run in between.
-    if local.met.replace(due) == due || !may_unwind {
+    let local = task.local();
+    if !may_unwind(task) {
+        note_met(hub, task);
+        // It may be ignored, and come again at once, in a loop that never parks any more.
+        match pause_ns(task, due) {
+            0 => hub.yield_now(),
+            pause => {
+                let _shield = frames::Shield::new(TaskPtr::new(task));
+                hub.park(Why::Sleep, Some(hub.fresh_now().saturating_add(pause)));
+            }
+        }
+        return Err(io::Error::from_raw_os_error(errno_of(due)));
+    }
+    // It may have been caught, as above.
+    if local.met.replace(due) == due {
         hub.yield_now();
     }
-    match (may_unwind, due) {
-        (true, KILL) => unwind_as_killed(Some(task)),
-        (true, frame) => panic::resume_unwind(Box::new(Expired {
+    match due {
+        KILL => unwind_as_killed(Some(task)),
+        frame => panic::resume_unwind(Box::new(Expired {
             frame,
             _under_way: UnderWay::new(task),
         })),
-        (false, KILL) => Err(io::Error::from_raw_os_error(errno::ECANCELED)),
-        (false, _) => Err(io::Error::from_raw_os_error(errno::ETIMEDOUT)),
+    }
+}
+
+/// What a wait that is not unwound has met.
+#[cfg(feature = "monkey")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Met {
+    /// The kill or the frame, by number.
+    pub(crate) due: u64,
+    pub(crate) errno: i32,
+}
+
+/// For waits that are never unwound: what is due now, noted so that it will be reported.
+#[cfg(feature = "monkey")]
+#[inline]
+pub(crate) fn meet(hub: &Hub, task: TaskPtr) -> Option<Met> {
+    if !is_due(hub, task) {
+        return None;
+    }
+    let due = due(hub, task.get())?;
+    note_met(hub, task.get());
+    let errno = errno_of(due);
+    Some(Met { due, errno })
+}
+
+/// For how long what was met is to be held back before it wakes the greenlet.
+#[cfg(feature = "monkey")]
+pub(crate) fn pause_before(task: TaskPtr, met: Met) -> u64 {
+    pause_ns(task.get(), met.due)
+}
+
+/// The kill or the frame that is to be delivered now, by number.
+fn due(hub: &Hub, task: &Task) -> Option<u64> {
+    let (local, unwinding) = (task.local(), thread::panicking());
+    let killed = task.killed.load(Ordering::Acquire) && local.shields.get() == 0 && !unwinding;
+    let expired = || frames::first_expired(local, hub.now(), unwinding);
+    killed.then_some(KILL).or_else(expired)
+}
+
+/// A wait has met all that is due, and is not unwound: `join` and `with_timeout` will say so.
+fn note_met(hub: &Hub, task: &Task) {
+    let (local, unwinding) = (task.local(), thread::panicking());
+    if due(hub, task) == Some(KILL) {
+        task.kill_met.store(true, Ordering::Relaxed);
+    }
+    frames::note_met(local, hub.now(), unwinding);
+}
+
+/// Whether a wait of the greenlet that runs has met a kill, or a timeout that it is still inside
+/// of, without being unwound: what it was in the middle of may be left there.
+pub(crate) fn has_met() -> bool {
+    running().is_some_and(|task| {
+        let task = task.get();
+        task.kill_met.load(Ordering::Relaxed) || frames::has_met(task.local())
+    })
+}
+
+fn errno_of(due: u64) -> i32 {
+    match due {
+        KILL => errno::ECANCELED,
+        _ => errno::ETIMEDOUT,
+    }
+}
+
+/// Errors for one kill or limit come without a pause so often; the pauses then double.
+const ERRORS_AT_ONCE: u32 = 8;
+const PAUSE_FIRST_NS: u64 = 1_000_000;
+const PAUSE_DOUBLINGS: u32 = 6;
+
+/// For how long the next error about the same thing is to be held back.
+fn pause_ns(task: &Task, due: u64) -> u64 {
+    let local = task.local();
+    if local.met.replace(due) != due {
+        local.met_again.set(0);
+    }
+    let again = local.met_again.get();
+    local.met_again.set(again.saturating_add(1));
+    match again.checked_sub(ERRORS_AT_ONCE) {
+        None => 0,
+        Some(more) => PAUSE_FIRST_NS << more.min(PAUSE_DOUBLINGS),
     }
 }
 
@@ -442,6 +595,7 @@ fn park_with_something_due(hub: &Hub, task: TaskPtr, deadline: Option<u64>) {
     }
     // Without `deliver`, which lets others run: their wake would come before the park, and the
     // caller has looked already.
+    note_met(hub, task.get());
     let _shield = frames::Shield::new(task);
     hub.park_noted(deadline);
 }

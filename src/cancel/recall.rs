@@ -46,6 +46,7 @@ fn within<T>(hub: &Hub, task: TaskPtr, f: impl FnOnce(Option<Recall>) -> T) -> O
         id: hub.next_frame_id(),
         deadline: Cell::new(u64::MAX),
         unwinding: thread::panicking(),
+        met: Cell::new(false),
         outer: task.get().local().frames.get(),
     };
     let recall = Recall {

@@ -88,7 +88,10 @@ impl<T> Greenlet<T> {
     /// ```
     ///
     /// # Errors
-    /// When the greenlet panicked, was killed, or could not be started.
+    /// When the greenlet panicked, was killed, or could not be started. It was killed, too, if it
+    /// returned a value after a wait that could not be unwound had met the kill: see
+    /// [`kill`](Greenlet::kill). The value is dropped; [`join_late`](Greenlet::join_late) returns
+    /// it.
     ///
     /// # Panics
     /// In the root, when the greenlet can never finish because nothing is left that could wake
@@ -100,6 +103,40 @@ impl<T> Greenlet<T> {
     pub fn join(self) -> Result<T, JoinError> {
         wait_for_end(&self.thread.task, None);
         self.take()
+    }
+
+    /// As [`join`](Greenlet::join), but what the greenlet returned in spite of its kill is not
+    /// dropped.
+    ///
+    /// For code that recovers by itself where nothing can unwind: it takes ECANCELED for an answer
+    /// and returns what it has got so far.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// let killed = greenroom::spawn(|| {
+    ///     // Stands for a C function that calls `sleep` back: below it nothing can unwind.
+    ///     greenroom::foreign(|| greenroom::sleep(Duration::from_secs(60)));
+    ///     "so far"
+    /// });
+    /// greenroom::yield_now();
+    /// killed.kill();
+    /// let (error, late) = killed.join_late().unwrap_err();
+    /// assert!(error.is_killed());
+    /// assert_eq!(late, Some("so far"));
+    /// ```
+    ///
+    /// # Errors
+    /// Those of `join`, and what the greenlet returned if it was killed and not unwound.
+    ///
+    /// # Panics
+    /// As `join`.
+    ///
+    /// # Parks
+    /// As `join`.
+    pub fn join_late(self) -> Result<T, (JoinError, Option<T>)> {
+        wait_for_end(&self.thread.task, None);
+        self.take_late()
     }
 
     /// As [`join`](Greenlet::join), for at most `limit`.
@@ -131,11 +168,20 @@ impl<T> Greenlet<T> {
     }
 
     fn take(self) -> Result<T, JoinError> {
+        self.take_late().map_err(|(error, _late)| error)
+    }
+
+    fn take_late(self) -> Result<T, (JoinError, Option<T>)> {
         let Greenlet {
             packet,
             thread: _thread,
         } = self;
-        packet.take().unwrap_or_else(|| Err(JoinError::abandoned()))
+        let is_late = packet.is_late();
+        match packet.take() {
+            Some(Ok(value)) if is_late => Err((JoinError::killed(), Some(value))),
+            Some(result) => result.map_err(|error| (error, None)),
+            None => Err((JoinError::abandoned(), None)),
+        }
     }
 
     /// Whether the greenlet has finished: a [`join`](Greenlet::join) would not park.
@@ -161,6 +207,18 @@ impl<T> Greenlet<T> {
     /// park. Only a [`shield`](crate::shield) holds it off for a while. What is left when its
     /// closure is over (the destructors of an unwanted result and of `green_local!` values, and
     /// links) is not cut off. What has finished is left alone. [`killall`] waits as well.
+    ///
+    /// # Where nothing can unwind
+    /// In code that waits through the monkey patch (feature `monkey`), below a
+    /// [`foreign`](crate::foreign) call, and under `panic = "abort"`, a wait is not unwound. I/O
+    /// fails with ECANCELED and a sleep ends early. A lock, a join or a channel cannot fail: the
+    /// wait goes on. The greenlet ends at its next park that can unwind, or returns by itself.
+    /// [`join`](Greenlet::join) then says `is_killed` if a wait met the kill, whatever was
+    /// returned; [`join_late`](Greenlet::join_late) returns the value. A kill that no wait has met
+    /// changes nothing. If the code panics because of the error, `join` says `is_panic`.
+    ///
+    /// Do not use a connection again whose protocol the kill has left in the middle, a database
+    /// client for example. Drop it.
     ///
     /// # Examples
     /// ```

@@ -15,6 +15,8 @@
 //! it declares the end, else the dropper knows that the writer is gone. A handle that is forgotten
 //! says nothing: then the result is never dropped, and what it borrows may be gone.
 
+use std::sync::atomic::Ordering;
+
 use super::JoinError;
 use crate::hub::{Slot, with_hub};
 
@@ -73,6 +75,13 @@ impl<T> Promise<T> {
 }
 
 impl<T> Packet<T> {
+    /// After the task has ended: has a wait of the greenlet met a kill without being unwound?
+    pub(super) fn is_late(&self) -> bool {
+        // SAFETY: our user counts the task.
+        let task = unsafe { self.0.task() };
+        task.is_ended() && task.kill_met.load(Ordering::Relaxed)
+    }
+
     /// After the task has ended: its result, if it left one.
     pub(super) fn take(self) -> Option<Result<T, JoinError>> {
         let slot = self.0;

@@ -378,8 +378,23 @@ impl<'scope, T> ScopedGreenlet<'scope, T> {
     /// # Parks
     /// Until the greenlet has finished. A kill or a timeout of the caller unwinds from here.
     pub fn join(self) -> Result<T, JoinError> {
-        let result = self.greenlet.join();
-        if result.as_ref().is_err_and(|error| !error.is_killed()) {
+        self.join_late().map_err(|(error, _late)| error)
+    }
+
+    /// As [`Greenlet::join_late`].
+    ///
+    /// # Errors
+    /// Those of [`join`](ScopedGreenlet::join), and what the greenlet returned if it was killed
+    /// and not unwound.
+    ///
+    /// # Panics
+    /// As [`Greenlet::join`].
+    ///
+    /// # Parks
+    /// As `join`.
+    pub fn join_late(self) -> Result<T, (JoinError, Option<T>)> {
+        let result = self.greenlet.join_late();
+        if matches!(&result, Err((error, _)) if !error.is_killed()) {
             self.children.failed.set(self.children.failed.get() - 1);
         }
         result

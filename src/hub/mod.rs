@@ -68,6 +68,8 @@ pub(crate) mod helpers;
 mod hook;
 mod later;
 pub(crate) mod nested;
+#[cfg(feature = "monkey")]
+pub(crate) mod owed;
 pub(crate) mod owner;
 pub(crate) mod pulse;
 pub(crate) mod remote;

@@ -33,6 +33,8 @@ use std::sync::{Arc, Mutex};
 
 use super::cell::TaskRef;
 use super::nested::CoroutineId;
+#[cfg(feature = "monkey")]
+use super::owed::{OutputPipes, Owed};
 use super::remote::{ID_BITS, REMOTE_BIT, Shared};
 use super::storage::Storage;
 use super::waker::Waker;
@@ -139,6 +141,8 @@ pub(crate) struct Frame {
     pub(crate) deadline: Cell<u64>,
     /// Entered in a destructor while the greenlet unwinds: then it is delivered there.
     pub(crate) unwinding: bool,
+    /// A wait that could not be unwound has met it: see the room `cancel`.
+    pub(crate) met: Cell<bool>,
     pub(crate) outer: *const Frame,
 }
 
@@ -168,9 +172,17 @@ pub(crate) struct Local {
     pub(crate) foreign: Cell<u32>,
     /// The kill or the frame that was delivered last, by number; `u64::MAX` for none.
     pub(crate) met: Cell<u64>,
+    /// How often that was delivered again, as an error.
+    pub(crate) met_again: Cell<u32>,
     /// The thread-locals that it runs with; `None` for those of whoever runs the hub.
     #[cfg(feature = "monkey")]
     pub(crate) identity: RefCell<Option<Arc<Identity>>>,
+    /// Errors that the patch has promised it.
+    #[cfg(feature = "monkey")]
+    pub(crate) owed: Cell<Option<Box<Owed>>>,
+    /// What it waits for as only std's `Command::output` does.
+    #[cfg(feature = "monkey")]
+    pub(crate) output_pipes: Cell<Option<Box<OutputPipes>>>,
     /// When it was launched, by the hub's clock.
     pub(crate) born: Cell<u64>,
     /// What it has called itself, as a thread does (pthread_setname_np), up to a zero byte.
@@ -204,16 +216,28 @@ impl Local {
             shields: Cell::new(0),
             foreign: Cell::new(0),
             met: Cell::new(u64::MAX),
+            met_again: Cell::new(0),
             spare: Cell::new(None),
             #[cfg(feature = "monkey")]
             identity: RefCell::new(None),
             #[cfg(feature = "monkey")]
             label: Cell::new([0; 16]),
+            #[cfg(feature = "monkey")]
+            owed: Cell::new(None),
+            #[cfg(feature = "monkey")]
+            output_pipes: Cell::new(None),
             born: Cell::new(0),
             innermost: Cell::new(None),
             owner_number: Cell::new(0),
             storage: Storage::new(),
         }
+    }
+
+    /// The frame is over: its error is owed no more.
+    #[cfg(feature = "monkey")]
+    pub(crate) fn forget_owed(&self, frame: u64) {
+        let owed = self.owed.take();
+        self.owed.set(owed.filter(|owed| owed.due != frame));
     }
 
     /// What it has called itself.
@@ -291,6 +315,9 @@ const DETACHED: u8 = 4;
 #[repr(C)]
 pub(crate) struct Task {
     pub(crate) killed: AtomicBool,
+    /// A wait has met the kill without being unwound. Written by the hub's OS thread, read after
+    /// the end by all.
+    pub(crate) kill_met: AtomicBool,
     /// The token of `unpark`.
     pub(crate) token: AtomicBool,
     phase: AtomicU8,
@@ -346,6 +373,7 @@ impl Task {
             hub,
             minimal_id: AtomicU32::new(u32::MAX),
             killed: AtomicBool::new(false),
+            kill_met: AtomicBool::new(false),
             token: AtomicBool::new(false),
             phase: AtomicU8::new(ALIVE),
             cancellations: AtomicU32::new(0),
@@ -382,6 +410,7 @@ impl Task {
         (self.id, self.name, self.spawned_at) = (id, name, spawned_at);
         self.minimal_id = AtomicU32::new(u32::MAX);
         self.killed = AtomicBool::new(false);
+        self.kill_met = AtomicBool::new(false);
         self.token = AtomicBool::new(false);
         self.cancellations = AtomicU32::new(0);
         self.spawner = AtomicU64::new(u64::MAX);

@@ -8,7 +8,7 @@ use super::gate::{Green, is_open, run};
 use super::lockf::wait_for_lock;
 use super::raw::{errno, fail, finish, next, raw, set_errno};
 use super::turn::note_mode_change;
-use super::{closing, hooks, linger, lives};
+use super::{closing, hooks, linger, lives, owed};
 use crate::hub::with_hub;
 
 /// Is anything registered by number at all?
@@ -205,6 +205,25 @@ pub(super) unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, arg: *mut c_v
     let result = unsafe { raw!(SYS_ioctl, fd, request, arg) };
     if request == libc::FIONBIO {
         note_mode_change();
+    }
+    finish(result) as c_int
+}
+
+/// The error of a socket is also the one that a kill or a limit owes.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn getsockopt(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *mut c_void,
+    length: *mut socklen_t,
+) -> c_int {
+    // SAFETY: the caller's.
+    let result = unsafe { raw!(SYS_getsockopt, fd, level, name, value, length) };
+    let is_error = result == 0 && level == libc::SOL_SOCKET && name == libc::SO_ERROR;
+    if let Some(failure) = is_error.then(|| owed::take(fd)).flatten() {
+        // SAFETY: the kernel has written a number there.
+        unsafe { value.cast::<c_int>().write_unaligned(-failure as c_int) };
     }
     finish(result) as c_int
 }

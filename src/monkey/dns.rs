@@ -34,7 +34,7 @@ impl<T> Lent<T> {
 
 /// Runs `f` on one of our threads, with errno and h_errno brought back. The greenlet waits for
 /// its end whatever happens, since `f` uses what the greenlet owns. `None`: there is no thread.
-fn lend(f: &dyn Fn() -> isize) -> Option<isize> {
+fn lend(green: &Green<'_>, f: &dyn Fn() -> isize) -> Option<isize> {
     // SAFETY: the reference is used by the job only, for the end of which this function waits: it
     // is shielded from kills and timeouts, and nothing else makes `call` return before.
     let f: &'static dyn Fn() -> isize = unsafe { std::mem::transmute(f) };
@@ -44,7 +44,7 @@ fn lend(f: &dyn Fn() -> isize) -> Option<isize> {
         // SAFETY: see `h_errno`.
         (result, errno(), unsafe { *h_errno() })
     };
-    let done = cancel::foreign(|| cancel::shield(|| threadpool::look_up(job)));
+    let done = green.hold_off(|| threadpool::look_up(job));
     let (result, errno, code) = done.ok()?;
     // SAFETY: see `h_errno`.
     unsafe { *h_errno() = code };
@@ -198,7 +198,7 @@ macro_rules! lookups {
                 Some(real) => unsafe { real($($arg),*) as isize },
                 None => 0,
             };
-            let green = |_: &Green<'_>| {
+            let green = |green: &Green<'_>| {
                 $(
                     // SAFETY: the caller's.
                     #[allow(unused_unsafe, reason = "one of them looks at no pointer")]
@@ -207,7 +207,7 @@ macro_rules! lookups {
                         return Some(native());
                     }
                 )?
-                lend(&native)
+                lend(green, &native)
             };
             run(&hooks::$name, green, native) as $result
         }

@@ -7,7 +7,7 @@ use libc::{epoll_event, sigset_t, timespec};
 use super::gate::{Green, run};
 use super::poll::SIGNALS_SIZE;
 use super::raw::{fail, finish, raw};
-use super::{clocks, hooks};
+use super::{clocks, hooks, owed};
 use crate::poller::Interest;
 
 /// # Safety
@@ -25,12 +25,14 @@ unsafe fn wait(
     // SAFETY: the caller's.
     let look = || unsafe { raw!(SYS_epoll_pwait, epfd, events, room, 0, mask, SIGNALS_SIZE) };
     let green = |green: &Green<'_>| {
-        if let Err(result) = green.take_turns() {
-            return Some(result);
-        }
+        green.let_others_run();
         let deadline = limit.and_then(|limit| green.deadline_in(limit));
         let wants = [(epfd, Interest::Read)];
-        green.look_again(&wants, deadline, !mask.is_null(), look)
+        let report = |met| {
+            // SAFETY: the caller has room for so many events.
+            unsafe { owed::report_set(green, met, epfd, events, room) }
+        };
+        green.look_again(&wants, deadline, !mask.is_null(), look, report)
     };
     finish(run(hook, green, native)) as c_int
 }

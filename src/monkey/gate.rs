@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use super::hooks::{Bypass, Hook};
-use super::raw::{errno, set_errno};
-use crate::cancel;
+use super::owed;
+use super::raw::{errno, fail, set_errno};
+use crate::cancel::{self, Met};
 use crate::greenlet::identity;
 use crate::hub::{Hub, State, TaskPtr, Why, with_hub};
 use crate::sys::lock::is_native;
@@ -72,6 +73,9 @@ pub(super) fn run_on(
     if output {
         return native();
     }
+    if let Some(failure) = owed::take(fd) {
+        return failure;
+    }
     run(hook, green, native)
 }
 
@@ -96,7 +100,7 @@ fn run_on_hub(
     result
 }
 
-fn bypass(hub: &Hub, task: TaskPtr) -> Option<Bypass> {
+pub(super) fn bypass(hub: &Hub, task: TaskPtr) -> Option<Bypass> {
     if is_native() {
         Some(Bypass::Native)
     } else if thread::panicking() && !unwinds_alone(hub, task) {
@@ -135,11 +139,37 @@ impl Green<'_> {
         })
     }
 
-    /// As [`park`](Green::park), for calls that can't fail: a kill or a timeout waits.
+    /// As [`park`](Green::park), for calls that can't fail: they go on, and what was met is
+    /// reported at the end.
     pub(super) fn park_on(&self, why: Why, deadline: Option<u64>) {
         self.hook.count_park();
         let parked = || self.hub.park(why, deadline);
-        cancel::foreign(|| cancel::shield(parked));
+        match self.meet() {
+            // Woken when something is due; the next park meets it.
+            None => cancel::foreign(parked),
+            Some(_) => cancel::foreign(|| cancel::shield(parked)),
+        }
+    }
+
+    /// What is due, for calls that go on or that wake their caller in a way of their own.
+    #[inline]
+    pub(super) fn meet(&self) -> Option<Met> {
+        cancel::meet(self.hub, self.task)
+    }
+
+    /// Calls `f`, which can't be broken off.
+    pub(super) fn hold_off<T>(&self, f: impl FnOnce() -> T) -> T {
+        let result = cancel::foreign(|| cancel::shield(f));
+        self.meet();
+        result
+    }
+
+    /// Lets the others run if this greenlet has had its share of the turn, for calls that can't
+    /// fail.
+    pub(super) fn let_others_run(&self) {
+        if self.hub.is_budget_spent() && !self.is_in_handler() {
+            self.hub.yield_now();
+        }
     }
 
     /// Lets the others run if this greenlet has had its share of the turn.
@@ -166,7 +196,7 @@ impl Green<'_> {
     fn check(&self) -> Result<(), isize> {
         let checked = cancel::check(self.hub, self.task);
         let errno = |error: std::io::Error| error.raw_os_error().unwrap_or(libc::ECANCELED);
-        checked.map_err(|error| super::raw::fail(errno(error)))
+        checked.map_err(|error| fail(errno(error)))
     }
 
     /// The deadline that is `ns` from now; `None` for one beyond the end of the clock.

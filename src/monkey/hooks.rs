@@ -138,7 +138,7 @@ hooks! {
     transfer, SOCKET | FILE => sendfile sendfile64 splice;
     lockf, FILE => flock;
     descriptor, ANY_FD => close close_range closefrom dup2 dup3 shutdown fclose
-        fcntl fcntl64 ioctl setsockopt;
+        fcntl fcntl64 ioctl getsockopt setsockopt;
     poll, POLL => poll ppoll __poll_chk __ppoll_chk;
     select, POLL => select pselect;
     epoll, POLL => epoll_wait epoll_pwait epoll_pwait2;

@@ -15,7 +15,7 @@ use super::gate::{Green, run};
 use super::raw::next;
 use super::threads::{self, Course, Join, with_known};
 use super::{hooks, locks};
-use crate::cancel::{foreign, shield};
+use crate::cancel::foreign;
 use crate::greenlet::Greenlet;
 
 type Claimed = (Greenlet<()>, Arc<Course>);
@@ -64,12 +64,12 @@ unsafe fn join(
     let until = until.map(|(clock, moment)| Deadline::at(clock, moment));
     let joined = match until {
         None => {
-            drop(foreign(|| shield(|| greenlet.join())));
+            drop(foreign(|| greenlet.join()));
             Ok(())
         }
         Some(until) => loop {
             let limit = Duration::from_nanos(until.look_in());
-            match foreign(|| shield(|| greenlet.join_timeout(limit))) {
+            match foreign(|| greenlet.join_timeout(limit)) {
                 Ok(_ended) => break Ok(()),
                 Err(left) if until.is_over() => break Err(left),
                 Err(left) => greenlet = left,
@@ -117,7 +117,7 @@ unsafe fn join_os_thread(
                 result => Some(result as isize),
             }
         };
-        let joined = shield(|| green.ask_again("the end of a thread", None, asked));
+        let joined = green.hold_off(|| green.ask_again("the end of a thread", None, asked));
         joined.ok().flatten()
     };
     run(&hooks::pthread_join, green, || native() as isize) as c_int

@@ -10,7 +10,7 @@ use super::raw::{finish, raw};
 use super::slices::{Rest, total};
 use super::socket::quiet_after;
 use super::turn::Terms;
-use super::{clocks, hooks};
+use super::{clocks, hooks, owed};
 use crate::poller::Interest;
 
 /// The slices of a message.
@@ -46,7 +46,7 @@ pub(super) unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: 
     };
     let native = || call(message, 0);
     if flags & libc::MSG_DONTWAIT != 0 {
-        return finish(native());
+        return finish(owed::take(fd).unwrap_or_else(native));
     }
     // SAFETY: the caller's.
     let buffers = unsafe { slices(message) };
@@ -75,7 +75,7 @@ pub(super) unsafe extern "C" fn sendmsg(
     };
     let native = || call(message, 0);
     if flags & libc::MSG_DONTWAIT != 0 {
-        return finish(native());
+        return finish(owed::take(fd).unwrap_or_else(native));
     }
     // SAFETY: the caller's.
     let buffers = unsafe { slices(message) };
@@ -106,7 +106,7 @@ pub(super) unsafe extern "C" fn recvmmsg(
     // SAFETY: the caller's.
     let native = || unsafe { raw!(SYS_recvmmsg, fd, messages, count, flags, timeout) };
     if flags & libc::MSG_DONTWAIT != 0 {
-        return finish(native()) as c_int;
+        return finish(owed::take(fd).unwrap_or_else(native)) as c_int;
     }
     let only_first = flags & libc::MSG_WAITFORONE != 0;
     let one_try = flags & !libc::MSG_WAITFORONE | libc::MSG_DONTWAIT;
@@ -153,7 +153,7 @@ pub(super) unsafe extern "C" fn sendmmsg(
     // SAFETY: the caller's.
     let native = || unsafe { raw!(SYS_sendmmsg, fd, messages, count, flags) };
     if flags & libc::MSG_DONTWAIT != 0 {
-        return finish(native()) as c_int;
+        return finish(owed::take(fd).unwrap_or_else(native)) as c_int;
     }
     let green = |green: &Green<'_>| {
         let mut sent = 0;

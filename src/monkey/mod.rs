@@ -68,14 +68,52 @@
 //!   has to wait: handlers should write to what is non-blocking, as they do anyway.
 //! * errno, return values, partial transfers and MSG flags are those of the blocking call. A
 //!   blocking `send` sends all. EINTR never comes from a park.
-//! * A kill or a timeout never unwinds through such a call, since there may be frames of C below
-//!   it. The call fails with ECANCELED or ETIMEDOUT (a sleep ends early, a lock waits on), and
-//!   the kill is delivered at the next park of this library's own. A library that ends the process
-//!   for an errno that it does not know (libzmq) does so for this one.
 //! * What never calls libc is never seen. A loop that spins on an atomic, or that only sends into a
 //!   channel of std's without a bound, keeps the other greenlets of its OS thread from running, and
 //!   the channel grows. [`sync::mpsc`](crate::sync::mpsc) lets them run.
 //! * gettid(2) tells the OS thread, which all its greenlets share.
+//!
+//! # Kills and limits
+//! A kill or a timeout never unwinds through such a call, since there may be frames of C below it.
+//! No call fails in a way that its callers take for impossible:
+//!
+//! | call | when a kill (ECANCELED) or a limit (ETIMEDOUT) meets it |
+//! |---|---|
+//! | read, write, recv, send and their kin | fails with the errno, unless a part was moved |
+//! | accept, connect, sendfile, splice | fails with the errno |
+//! | poll, select, epoll_wait and their kin | report sockets and pipes as ready: see below |
+//! | the same, for no descriptor and without a limit | fails with EINTR |
+//! | nanosleep, usleep, sleep and their kin | ends early and says that it slept |
+//! | flock, fcntl of a lock | fails with the errno |
+//! | wait, waitpid, waitid | fails with the errno, for a child that ends soon after 200 ms |
+//! | getaddrinfo | EAI_SYSTEM, with the errno |
+//! | sigwait, sigwaitinfo, sigtimedwait | fails with the errno |
+//! | futex(2), semaphores, locks and conditions of pthreads and C11 | goes on |
+//! | pthread_join, getnameinfo, gethostbyname and their kin | goes on |
+//!
+//! When poll, select or epoll_wait has reported a descriptor, the next call on it fails with the
+//! errno; getsockopt of SO_ERROR returns it. Where they watch neither sockets nor pipes (a timer of
+//! tokio's) they go on. So do the calls of std's `Command::output` on the pipes of the child, and
+//! its `spawn`, since std unwraps what they return.
+//!
+//! A kill or a limit that a call has met, in any of these ways, is reported: when the greenlet
+//! returns, [`join`](crate::Greenlet::join) says `is_killed`, and
+//! [`with_timeout`](crate::with_timeout()) returns `Elapsed`, whatever the code made of the error.
+//! A park of this library's own, after the call, unwinds. [`join_late`](crate::Greenlet::join_late)
+//! and [`with_timeout_late`](crate::with_timeout_late()) return the value as well, for code that
+//! recovered by itself. A `JoinHandle` of std's has no place for it: it returns what the thread's
+//! closure returned.
+//!
+//! Code that ignores the error and tries again gets it again. From the ninth time on there is a
+//! pause before it, of 1 ms and up to 64 ms, in which what is ready is served.
+//!
+//! In an epoll set, a socket of a socket pair that is watched for reading alone and by edges, and a
+//! pipe of which this process has both ends, are not reported: programs wake themselves by them,
+//! and panic when that fails. If only one of a child's standard output and standard error is a
+//! pipe, `Command::output` panics when a kill or a limit meets it.
+//!
+//! A library that ends the process for an errno that it does not know (libzmq) does so for this
+//! one.
 //!
 //! # Locks of C and C++
 //! A greenlet that finds a pthread mutex or a read-write lock taken parks, and so does one that
@@ -228,6 +266,7 @@ mod message;
 mod mutex;
 mod objects;
 mod os_thread;
+mod owed;
 mod poll;
 mod process;
 mod process_exit;

@@ -6,9 +6,11 @@ use std::ptr::null_mut;
 use libc::{nfds_t, pollfd, sigset_t, size_t, timespec};
 
 use super::gate::{Green, run};
-use super::raw::{finish, raw};
+use super::raw::{fail, finish, raw};
 use super::turn::Watch;
-use super::{clocks, hooks};
+use super::{clocks, hooks, owed};
+use crate::cancel::{self, Met};
+use crate::hub::owed::Owed;
 use crate::poller::Interest;
 
 /// The kernel's signal sets are this long.
@@ -36,26 +38,44 @@ pub(super) fn interests(
 
 impl Green<'_> {
     /// Asks by `look` until it finds something, or the time is up: then it is what it found.
+    ///
+    /// A kill or a limit wakes the caller by what `report` says; where that has nothing to say,
+    /// the wait goes on.
     pub(super) fn look_again(
         &self,
         wants: &[(c_int, Interest)],
         deadline: Option<u64>,
         masked: bool,
         look: impl Fn() -> isize,
+        report: impl Fn(Met) -> Option<isize>,
     ) -> Option<isize> {
         let mut watch = Watch::new();
+        let mut report_at = None;
         loop {
             let found = look();
             if found != 0 || self.is_over(deadline) {
                 self.hub.count_operation();
                 return Some(found);
             }
-            let soon = masked.then(|| self.deadline_in(SIGNALS_NS)).flatten();
-            let until = match (deadline, soon) {
-                (Some(deadline), Some(soon)) => Some(deadline.min(soon)),
-                (deadline, soon) => deadline.or(soon),
-            };
-            match watch.wait(self, wants, until) {
+            let mut until = deadline.unwrap_or(u64::MAX);
+            if masked {
+                until = until.min(self.deadline_in(SIGNALS_NS).unwrap_or(u64::MAX));
+            }
+            if let Some(met) = self.meet() {
+                let now = self.hub.now();
+                let pause = || now.saturating_add(cancel::pause_before(self.task, met));
+                let at = *report_at.get_or_insert_with(pause);
+                if at <= now {
+                    let reported = report(met);
+                    if reported.is_some() {
+                        return reported;
+                    }
+                    report_at = Some(u64::MAX);
+                } else {
+                    until = until.min(at);
+                }
+            }
+            match watch.wait(self, wants, (until != u64::MAX).then_some(until)) {
                 Ok(()) => {}
                 Err(result) => return result,
             }
@@ -79,26 +99,44 @@ unsafe fn wait(
     };
     let native = || call(limit);
     if limit == Some(0) {
-        return finish(native()) as c_int;
+        let found = native();
+        if Owed::any() {
+            // SAFETY: the caller's.
+            return finish(unsafe { owed::add_polled(found, fds, count) }) as c_int;
+        }
+        return finish(found) as c_int;
     }
     let green = |green: &Green<'_>| {
-        if let Err(result) = green.take_turns() {
-            return Some(result);
-        }
+        green.let_others_run();
         let look = || call(Some(0));
         let found = look();
-        if found != 0 {
+        if found < 0 {
+            return Some(found);
+        }
+        // SAFETY: the kernel has just read and written all of them.
+        let polled = unsafe { slice(fds, count) };
+        let outputs = limit.is_none() && owed::note_output_pipes(green, polled);
+        if found > 0 {
             green.hub.count_operation();
             return Some(found);
         }
         let deadline = limit.and_then(|limit| green.deadline_in(limit));
-        // SAFETY: the kernel has just read and written all of them.
-        let all = unsafe { slice(fds, count) };
-        let all = all.iter().filter(|one| one.fd >= 0);
+        let all = polled.iter().filter(|one| one.fd >= 0);
         let wants = all
             .flat_map(|one| interests(one.fd, one.events & READS != 0, one.events & WRITES != 0));
         let wants: Vec<_> = wants.collect();
-        green.look_again(&wants, deadline, !mask.is_null(), look)
+        let report = |met| {
+            if wants.is_empty() && limit.is_none() {
+                // As after a signal: nothing else could end it.
+                return Some(fail(libc::EINTR));
+            }
+            if outputs {
+                return None;
+            }
+            // SAFETY: as above; nothing else refers to them any more.
+            unsafe { owed::report_polled(green, met, fds, count) }
+        };
+        green.look_again(&wants, deadline, !mask.is_null(), look, report)
     };
     finish(run(hook, green, native)) as c_int
 }
@@ -140,7 +178,7 @@ pub(super) unsafe extern "C" fn ppoll(
     // SAFETY: the caller's; null or valid.
     let limit = unsafe { limit.as_ref() };
     if limit.is_some_and(|limit| !clocks::is_valid(limit)) {
-        return finish(super::raw::fail(libc::EINVAL)) as c_int;
+        return finish(fail(libc::EINVAL)) as c_int;
     }
     // SAFETY: the caller's.
     unsafe { wait(&hooks::ppoll, (fds, count), limit.map(clocks::ns_of), mask) }

@@ -29,14 +29,28 @@ fn await_end(green: &Green<'_>, pid: Option<pid_t>, attempt: impl Fn() -> isize)
         // SAFETY: made here, and nobody else's.
         unsafe { raw!(SYS_close, fd) };
         if let Some(ended) = ended {
-            return ended;
+            return with_grace(green, ended, attempt);
         }
     }
     let asked = || Some(attempt()).filter(|result| *result != EAGAIN);
     match green.ask_again("the end of a process", None, asked) {
         Ok(found) => found.unwrap_or(EAGAIN),
-        Err(interrupted) => interrupted,
+        Err(interrupted) => with_grace(green, interrupted, attempt),
     }
+}
+
+/// For how long a wait that a kill or a limit has met is held on for a child that is about to end.
+const GRACE_NS: u64 = 200_000_000;
+
+/// Gives a child that is about to end the time for it. std waits for one that could not start its
+/// program, and panics if that fails.
+fn with_grace(green: &Green<'_>, result: isize, attempt: impl Fn() -> isize) -> isize {
+    if ![fail(libc::ECANCELED), fail(libc::ETIMEDOUT)].contains(&result) {
+        return result;
+    }
+    let asked = || Some(attempt()).filter(|result| *result != EAGAIN);
+    let ask = || green.ask_again("the end of a process", green.deadline_in(GRACE_NS), asked);
+    green.hold_off(ask).ok().flatten().unwrap_or(result)
 }
 
 /// # Safety
@@ -128,7 +142,8 @@ pub(super) unsafe extern "C" fn waitid(
     let ends_only = options & (libc::WSTOPPED | libc::WCONTINUED) == 0;
     let green = |green: &Green<'_>| {
         if kind == libc::P_PIDFD && ends_only {
-            return green.retry(id as c_int, Interest::Read, attempt, |_| false);
+            let ended = green.retry(id as c_int, Interest::Read, attempt, |_| false);
+            return ended.map(|ended| with_grace(green, ended, attempt));
         }
         let named = (kind == libc::P_PID && ends_only).then_some(id as pid_t);
         Some(await_end(green, named, attempt))

@@ -8,7 +8,8 @@ use libc::{fd_set, sigset_t, timespec, timeval};
 use super::gate::{Green, run};
 use super::poll::{SIGNALS_SIZE, interests};
 use super::raw::{fail, finish, raw};
-use super::{clocks, hooks};
+use super::{clocks, hooks, owed};
+use crate::hub::owed::Owed;
 use crate::poller::Interest;
 
 const WORD: usize = usize::BITS as usize;
@@ -45,6 +46,24 @@ impl Sets {
                 unsafe { std::ptr::copy_nonoverlapping(copy.as_ptr(), *set, self.words) };
             }
         }
+    }
+
+    /// Has the caller's sets say that these are ready for all that was asked for; returns how
+    /// many answers the kernel has not given.
+    fn report(&self, fds: &[c_int]) -> isize {
+        let mut found = 0;
+        for fd in fds.iter().map(|fd| *fd as usize) {
+            for (set, at) in self.at.iter().enumerate().take(2) {
+                if at.is_null() || !self.has(set, fd) {
+                    continue;
+                }
+                // SAFETY: as when they were read; only descriptors that were asked for.
+                let word = unsafe { &mut *at.add(fd / WORD) };
+                found += isize::from(*word >> (fd % WORD) & 1 == 0);
+                *word |= 1 << (fd % WORD);
+            }
+        }
+        found
     }
 
     fn has(&self, set: usize, fd: usize) -> bool {
@@ -91,12 +110,16 @@ unsafe fn wait(
         return native();
     };
     if limit == Some(0) {
+        if Owed::any() {
+            // SAFETY: the caller's.
+            let sets = unsafe { Sets::new(sets, number) };
+            let owing = owed::among(sets.wants(number).iter().map(|(fd, _)| *fd));
+            return native() + sets.report(&owing);
+        }
         return native();
     }
     let green = |green: &Green<'_>| {
-        if let Err(result) = green.take_turns() {
-            return Some(result);
-        }
+        green.let_others_run();
         let deadline = limit.and_then(|limit| green.deadline_in(limit));
         // SAFETY: the caller's.
         let sets = unsafe { Sets::new(sets, number) };
@@ -105,7 +128,17 @@ unsafe fn wait(
             sets.restore();
             call(Some(0))
         };
-        green.look_again(&wants, deadline, !mask.0.is_null(), look)
+        let report = |met| {
+            if wants.is_empty() && limit.is_none() {
+                // As after a signal: nothing else could end it.
+                return Some(fail(libc::EINTR));
+            }
+            let asked = |fd: &c_int| (0..2).any(|set| sets.has(set, *fd as usize));
+            let carriers = owed::carriers(wants.iter().map(|(fd, _)| *fd).filter(asked));
+            let found = sets.report(&carriers);
+            owed::owe(green, met, carriers, found)
+        };
+        green.look_again(&wants, deadline, !mask.0.is_null(), look, report)
     };
     run(hook, green, native)
 }

@@ -10,6 +10,7 @@ use super::gate::{Green, run};
 use super::poll::SIGNALS_SIZE;
 use super::raw::{fail, finish, raw};
 use super::{clocks, closing, hooks};
+use crate::cancel::Met;
 use crate::poller::Interest;
 
 const EAGAIN: isize = fail(libc::EAGAIN);
@@ -50,7 +51,9 @@ unsafe fn wait(
         let bell = unsafe { raw!(SYS_signalfd4, -1i32, signals, SIGNALS_SIZE, flags) };
         let bell = c_int::try_from(bell).ok().filter(|fd| *fd >= 0)?;
         let deadline = limit.and_then(|time| green.deadline_in(clocks::ns_of(time)));
-        let found = green.look_again(&[(bell, Interest::Read)], deadline, false, look);
+        let wants = [(bell, Interest::Read)];
+        let report = |met: Met| Some(fail(met.errno));
+        let found = green.look_again(&wants, deadline, false, look, report);
         closing::forget(bell);
         // SAFETY: made here, and nobody else's.
         unsafe { raw!(SYS_close, bell) };

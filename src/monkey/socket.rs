@@ -10,9 +10,9 @@ use libc::{size_t, sockaddr, socklen_t, ssize_t};
 
 use super::datagram::Destination;
 use super::gate::{Green, run_on};
-use super::hooks;
 use super::raw::{fail, finish, raw};
 use super::turn::{Terms, events_of, has_hung_up, option};
+use super::{hooks, owed};
 use crate::poller::Interest;
 
 const EAGAIN: isize = fail(libc::EAGAIN);
@@ -229,7 +229,7 @@ unsafe fn receive_from(
     };
     let native = || call(0, 0);
     if flags & libc::MSG_DONTWAIT != 0 {
-        return finish(native());
+        return finish(owed::take(fd).unwrap_or_else(native));
     }
     let tried = |done| call(done, libc::MSG_DONTWAIT);
     let green = |green: &Green<'_>| green.receive(fd, length, flags, tried);
@@ -250,7 +250,7 @@ unsafe fn send_to(
     };
     let native = || call(0, 0);
     if flags & libc::MSG_DONTWAIT != 0 {
-        return finish(native());
+        return finish(owed::take(fd).unwrap_or_else(native));
     }
     let tried = |done| call(done, libc::MSG_DONTWAIT | quiet_after(done));
     let green = |green: &Green<'_>| {

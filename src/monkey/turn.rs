@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::datagram::Destination;
 use super::gate::Green;
 use super::raw::{fail, raw};
-use super::{clocks, closing, lives, unflagged};
+use super::{clocks, closing, lives, owed, unflagged};
 use crate::hub::Why;
 use crate::poller::{Interest, Key, Known, Mode};
 
@@ -125,7 +125,9 @@ impl Green<'_> {
         mut op: impl FnMut() -> isize,
         exhausts: impl Fn(isize) -> bool,
     ) -> Option<isize> {
-        if let Err(result) = self.take_turns() {
+        if let Err(result) = self.take_turns()
+            && !owed::never_fails(self, fd)
+        {
             return Some(result);
         }
         let mut turn = Turn::new(self, fd, interest);
@@ -208,7 +210,7 @@ impl Watch {
             deadline if sure => deadline,
             deadline => Some(doubt_at.min(deadline.unwrap_or(u64::MAX))),
         };
-        green.park(why, until).map_err(Some)?;
+        green.park_on(why, until);
         if !sure && doubt_at <= green.hub.now() {
             self.doubts = false;
             for turn in &mut turns {
@@ -401,9 +403,18 @@ impl<'a> Turn<'a> {
             Interest::Write => Why::Writable(self.fd),
         };
         let until = (until != u64::MAX).then_some(until);
-        self.green.park(why, until).map_err(Stop::With)?;
+        self.park(why, until)?;
         if doubts && self.doubt_at <= self.green.hub.now() {
             self.make_sure(key)?;
+        }
+        Ok(())
+    }
+
+    /// Parks; fails for a kill or a limit, if calls on this descriptor may.
+    fn park(&self, why: Why, until: Option<u64>) -> Result<(), Stop> {
+        match self.green.park(why, until) {
+            Err(_) if owed::never_fails(self.green, self.fd) => self.green.park_on(why, until),
+            parked => parked.map_err(Stop::With)?,
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::cancel;
 use crate::greenlet::now;
 use crate::sync::{self, Semaphore};
 use crate::sys::lock::lock;
@@ -287,7 +288,9 @@ impl<T, E> fmt::Debug for Resources<T, E> {
 /// A thing that is lent by [`Resources`], and goes back there when it is dropped.
 ///
 /// Dropped while its greenlet unwinds, by a panic, a kill or a timeout, it is let go of instead:
-/// nobody knows in the middle of what it was.
+/// nobody knows in the middle of what it was. So it is where nothing can unwind, after a wait of
+/// the greenlet has met a kill or a timeout around the drop: see
+/// [`with_timeout`](crate::with_timeout).
 #[must_use = "it goes back when it is dropped"]
 pub struct Lent<'a, T, E = std::io::Error> {
     /// There until the drop.
@@ -344,7 +347,7 @@ impl<T, E> Drop for Lent<'_, T, E> {
             made: self.made,
             given_back: now(),
         };
-        if thread::panicking() || self.pool.is_over(&kept) {
+        if thread::panicking() || cancel::has_met() || self.pool.is_over(&kept) {
             return;
         }
         let mut shelf = self.pool.lock();

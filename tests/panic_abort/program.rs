@@ -18,7 +18,9 @@ fn a_killed_read_fails() {
     });
     greenroom::yield_now();
     greenlet.kill();
-    assert_eq!(greenlet.join().unwrap(), (ECANCELED, ECANCELED));
+    let (killed, late) = greenlet.join_late().unwrap_err();
+    assert!(killed.is_killed());
+    assert_eq!(late.unwrap(), (ECANCELED, ECANCELED));
 }
 
 fn a_killed_sleep_ends_early() {
@@ -26,7 +28,7 @@ fn a_killed_sleep_ends_early() {
     greenroom::yield_now();
     let begin = Instant::now();
     greenlet.kill();
-    greenlet.join().unwrap();
+    assert!(greenlet.join().unwrap_err().is_killed());
     assert!(begin.elapsed() < Duration::from_secs(10));
 }
 
@@ -38,8 +40,11 @@ fn a_greenlet_killed_before_it_starts_never_runs() {
 
 fn a_timed_out_read_fails() {
     let (mut reader, _writer) = pipe().unwrap();
-    let outcome = greenroom::with_timeout(Duration::from_millis(5), || reader.read(&mut [0]));
-    let error = outcome.expect("the closure returns by itself").unwrap_err();
+    let limit = Duration::from_millis(5);
+    let outcome = greenroom::with_timeout_late(limit, || reader.read(&mut [0]));
+    let (elapsed, late) = outcome.unwrap_err();
+    assert_eq!(elapsed.limit(), limit);
+    let error = late.expect("the closure returns by itself").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
 }
 
@@ -50,7 +55,9 @@ fn a_killed_join_waits_on() {
     greenroom::yield_now();
     joiner.kill();
     let before = greenroom::hub::stats().switches;
-    assert!(joiner.join().unwrap());
+    let (killed, late) = joiner.join_late().unwrap_err();
+    assert!(killed.is_killed());
+    assert_eq!(late, Some(true));
     assert!(greenroom::hub::stats().switches - before < 10, "a spin");
 }
 

@@ -37,11 +37,13 @@ fn a_kill_and_a_timeout_reach_who_waits_for_mysql() {
         let waits = greenroom::spawn(wait);
         greenroom::sleep(Duration::from_millis(100));
         waits.kill();
-        let (_, took) = timed(|| waits.join());
+        let (killed, took) = timed(|| waits.join());
+        assert!(killed.unwrap_err().is_killed());
         assert!(took < Duration::from_secs(5), "{took:?}");
         let limit = Duration::from_millis(100);
         let limited = greenroom::spawn(move || greenroom::with_timeout(limit, wait));
-        let (_, took) = timed(|| limited.join());
+        let (limited, took) = timed(|| limited.join());
+        assert!(limited.unwrap().is_err());
         assert!(took < Duration::from_secs(5), "{took:?}");
     });
 }

@@ -6,6 +6,7 @@
 
 use postgres::{Client, NoTls};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use unmodified::*;
 
 fn url() -> String {
@@ -29,6 +30,38 @@ fn the_crate_waits_for_a_thousand_queries_at_once() {
         let result = |n: usize| (n as i64 * 3, n.to_string());
         // Each call is a `block_on` of a tokio runtime.
         assert_same_and_side_by_side("postgres", Mode::WITH_IDENTITY, query, result);
+    });
+}
+
+#[test]
+fn a_kill_and_a_timeout_reach_a_query_and_the_client_is_dropped() {
+    const LIMIT: Duration = Duration::from_millis(100);
+    on_one_os_thread(|| {
+        let ask = || {
+            let mut client = Client::connect(&url(), NoTls).unwrap();
+            let error = client.query_one("select pg_sleep(60)", &[]).unwrap_err();
+            assert!(client.is_closed(), "it is of no use any more");
+            drop(client);
+            told(error)
+        };
+        let victim = greenroom::spawn(ask);
+        greenroom::sleep(LIMIT);
+        victim.kill();
+        let (killed, took) = timed(|| victim.join_late());
+        let (error, said) = killed.unwrap_err();
+        assert!(error.is_killed());
+        assert!(took < Duration::from_secs(1), "{took:.2?}");
+        assert!(said.unwrap().contains("errno Some(125)"));
+        let limited = greenroom::spawn(move || greenroom::with_timeout_late(LIMIT, ask));
+        let (limited, took) = timed(|| limited.join());
+        let (_, said) = limited.unwrap().unwrap_err();
+        assert!(took < LIMIT + Duration::from_secs(1), "{took:.2?}");
+        assert!(said.unwrap().contains("errno Some(110)"));
+        let mut client = Client::connect(&url(), NoTls).unwrap();
+        assert_eq!(
+            client.query_one("select 1", &[]).unwrap().get::<_, i32>(0),
+            1
+        );
     });
 }
 
@@ -78,7 +111,6 @@ mod libpq {
     use super::*;
     use pq_sys::{ConnStatusType, PGconn};
     use std::ffi::{CStr, CString, c_char};
-    use std::time::Duration;
 
     struct Connection(*mut PGconn);
 

@@ -160,19 +160,19 @@ fn a_kill_and_a_timeout_reach_a_wait_inside_of_the_crate() {
         });
         greenroom::sleep(Duration::from_millis(50));
         waits.kill();
-        assert!(
-            waits.join().unwrap(),
-            "the call failed, and the greenlet ended by itself"
-        );
+        let (error, late) = waits.join_late().unwrap_err();
+        assert!(error.is_killed());
+        assert_eq!(late, Some(true), "the call failed, and the greenlet ended");
         let (late, took) = timed(|| {
-            greenroom::with_timeout(Duration::from_millis(100), || {
+            greenroom::with_timeout_late(Duration::from_millis(100), || {
                 let mut connection = client.get_connection().unwrap();
                 let popped: redis::RedisResult<Option<(String, String)>> =
                     connection.blpop(key("late"), 60.0);
                 popped.is_err()
             })
         });
-        assert_eq!(late, Ok(true), "a hooked call can't be unwound: it fails");
+        let late = late.unwrap_err().1;
+        assert_eq!(late, Some(true), "a hooked call can't be unwound: it fails");
         assert!(took < Duration::from_secs(5));
     });
 }
