@@ -122,12 +122,16 @@ macro_rules! each_way {
         on_thread(|| {
             let value = $value;
             let (sender, receiver) = mpsc::channel();
+            let (over, ended) = mpsc::channel::<()>();
             let there = thread::spawn(move || {
                 sender.send(hub::current()).unwrap();
-                greenroom::sleep(Duration::from_millis(50));
+                while ended.try_recv() == Err(mpsc::TryRecvError::Empty) {
+                    greenroom::sleep(Duration::from_millis(1));
+                }
             });
             let sent = receiver.recv().unwrap().spawn(move || value.check());
             assert_eq!(sent.join().unwrap(), BYTES);
+            drop(over);
             there.join().unwrap();
         });
         on_thread(|| {
