@@ -51,14 +51,13 @@ impl Storage {
 
     /// What `key` of `green_local!` names.
     pub(crate) fn find(&self, key: usize) -> Result<Option<Rc<dyn Any>>, Gone> {
-        if self.closed.get() {
-            return Err(Gone);
-        }
         let values = self.values.borrow();
         let mut entries = values.iter().flat_map(|values| values.iter());
         match entries.find(|(other, _)| *other == key) {
             Some((_, Some(value))) => Ok(Some(Rc::clone(value))),
             Some((_, None)) => Err(Gone),
+            // What is closed has no entries.
+            None if self.closed.get() => Err(Gone),
             None => Ok(None),
         }
     }
