@@ -1,8 +1,9 @@
 //! A program without a harness, whose threads are greenlets: what becomes of them when `main`
 //! returns, and when one overflows its stack.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -63,6 +64,53 @@ fn overflow() {
     let _ = digs.spawn(|| dig(0)).unwrap().join();
 }
 
+/// Two threads that wait for each other's lock, and a main thread that joins them.
+fn lock_each_other() {
+    greenroom::monkey::patch_all().expect("it works on this machine");
+    let [one, other] = [Arc::new(Mutex::new(())), Arc::new(Mutex::new(()))];
+    let spawn = |name: &str, first: &Arc<Mutex<()>>, second: &Arc<Mutex<()>>| {
+        let (first, second) = (Arc::clone(first), Arc::clone(second));
+        let both = move || {
+            let _first = first.lock();
+            thread::sleep(Duration::from_millis(10));
+            let _second = second.lock();
+        };
+        let builder = thread::Builder::new().name(name.into());
+        builder.spawn(both).unwrap()
+    };
+    let threads = [spawn("ab", &one, &other), spawn("ba", &other, &one)];
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+/// What a copy that never ends has to say, up to a line with these words.
+fn run_until(part: &str, words: &str) -> String {
+    let mut copy = Command::new(std::env::current_exe().unwrap());
+    let mut child = copy.env(PART, part).stderr(Stdio::piped()).spawn().unwrap();
+    let (stderr, mut text) = (child.stderr.take().unwrap(), String::new());
+    let id = child.id();
+    // Should it say nothing.
+    let (over, ended) = mpsc::channel::<()>();
+    let bound = thread::spawn(move || {
+        if ended.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("process {id} is not told to hang");
+            std::process::abort();
+        }
+    });
+    for line in BufReader::new(stderr).lines() {
+        text += &format!("{}\n", line.unwrap());
+        if text.contains(words) {
+            break;
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(over);
+    bound.join().unwrap();
+    text
+}
+
 fn run(part: &str) -> (Output, String) {
     let mut copy = Command::new(std::env::current_exe().unwrap());
     let output = copy.env(PART, part).output().unwrap();
@@ -74,6 +122,7 @@ fn main() {
     match std::env::var(PART).as_deref() {
         Ok("leave") => return leave_detached_threads(),
         Ok("overflow") => return overflow(),
+        Ok("hang") => return lock_each_other(),
         _ => {}
     }
     let begin = Instant::now();
@@ -85,4 +134,12 @@ fn main() {
     assert_eq!(output.status.signal(), Some(SIGABRT), "{text}");
     assert!(text.contains("overflow"), "{text}");
     assert!(text.contains("thread 'digger' has overflowed"), "{text}");
+    let text = run_until("hang", "nothing else is left");
+    for words in [
+        "would block forever",
+        "thread 'ab': waits for",
+        "thread 'ba': waits for",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
 }

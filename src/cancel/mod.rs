@@ -41,7 +41,9 @@ use std::time::Duration;
 use crate::hub::owed::Owed;
 use crate::hub::task::Frame;
 use crate::hub::waker::wake_task;
-use crate::hub::{Hub, State, Task, TaskPtr, TaskRef, Why, current_hub, with_hub};
+use crate::hub::{
+    Hub, State, Task, TaskPtr, TaskRef, Why, current_hub, park_without_hub, with_hub,
+};
 use crate::sys::report::report;
 use crate::sys::sleeper::Sleeper;
 use crate::sys::{clock, errno, panics};
@@ -534,7 +536,7 @@ fn may_unwind(task: &Task) -> bool {
 pub(crate) fn park(why: Why, deadline: Option<u64>) -> io::Result<()> {
     // Here, not further down: to hand a `Why` on is to read as a whole what has just been written
     // in parts, for which the processor waits longer than for all the rest of a park.
-    with_hub(|hub| hub.map(|hub| hub.note_why(why)));
+    note_why(why);
     park_noted(deadline)
 }
 
@@ -557,14 +559,14 @@ fn park_noted(deadline: Option<u64>) -> io::Result<()> {
 #[inline(always)]
 pub(crate) fn park_on(why: Why, deadline: Option<u64>) {
     // As in `park`.
-    with_hub(|hub| hub.map(|hub| hub.note_why(why)));
+    note_why(why);
     park_on_noted(deadline);
 }
 
 /// As [`park_on`], with all of it written out at the caller: for what switches most.
 #[inline(always)]
 pub(crate) fn park_on_here(why: Why, deadline: Option<u64>) {
-    with_hub(|hub| hub.map(|hub| hub.note_why(why)));
+    note_why(why);
     park_on_noted_here(deadline);
 }
 
@@ -600,10 +602,33 @@ fn park_with_something_due(hub: &Hub, task: TaskPtr, deadline: Option<u64>) {
     hub.park_noted(deadline);
 }
 
+thread_local! {
+    /// What an OS thread without a hub waits for.
+    static NATIVE_WHY: Cell<Why> = const { Cell::new(Why::Others) };
+}
+
+/// Notes what the next park waits for.
+#[inline(always)]
+fn note_why(why: Why) {
+    with_hub(|hub| match hub {
+        Some(hub) => hub.note_why(why),
+        None => note_native_why(why),
+    });
+}
+
+#[cold]
+fn note_native_why(why: Why) {
+    NATIVE_WHY.set(why);
+}
+
 #[inline(never)]
 fn park_natively(deadline: Option<u64>) {
-    let limit = deadline.map(|deadline| deadline.saturating_sub(clock::now_ns()));
-    Sleeper::current().sleep(limit);
+    match deadline {
+        None => park_without_hub(NATIVE_WHY.get()),
+        Some(deadline) => {
+            Sleeper::current().sleep(deadline.saturating_sub(clock::now_ns()));
+        }
+    }
 }
 
 /// Counts an operation that never waits, and after many of them in a row lets the others run

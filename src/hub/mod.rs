@@ -106,7 +106,7 @@ pub use handle::{HubHandle, current, dump, stack_census, stats, try_current, wai
 pub use nested::CoroutineId;
 pub(crate) use remote::{Message, Shared};
 pub use stats::Stats;
-pub(crate) use stuck::Help;
+pub(crate) use stuck::{Help, park_without_hub};
 pub(crate) use task::{Exit, Known, State, Task, TaskPtr, Why};
 
 use crate::poller::{Interest, Key, Poller};
@@ -149,10 +149,7 @@ pub(crate) struct Hub {
     pub(crate) perhaps_helped: Rc<Cell<usize>>,
     /// Greenlets that `wait_idle` does not wait for.
     background: Rc<Cell<usize>>,
-    /// When this hub last saw that there are other OS threads.
-    company_seen_at: Cell<u64>,
-    /// Whether all of these were helpers.
-    company_helps: Cell<bool>,
+    lookout: stuck::Lookout,
     /// Who waits for the end of all others.
     outwaiters: RefCell<Vec<TaskPtr>>,
     /// Set when nothing can wake the root any more: what it is to panic with.
@@ -204,8 +201,7 @@ impl Hub {
             helped: Rc::default(),
             perhaps_helped: Rc::default(),
             background: Rc::default(),
-            company_seen_at: Cell::new(0),
-            company_helps: Cell::new(false),
+            lookout: stuck::Lookout::default(),
             outwaiters: RefCell::default(),
             stuck: RefCell::default(),
             root_unwinds: Cell::new(false),

@@ -57,7 +57,7 @@ impl Counter {
         self.0.set(self.0.get() + more);
     }
 
-    fn get(&self) -> u64 {
+    pub(super) fn get(&self) -> u64 {
         self.0.get()
     }
 }

@@ -240,15 +240,18 @@ impl Local {
         self.owed.set(owed.filter(|owed| owed.due != frame));
     }
 
-    /// What it has called itself.
+    /// Calls `f` with what it has called itself. Allocates nothing.
     #[cfg(feature = "monkey")]
-    pub(super) fn write_label(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+    fn with_label<R>(&self, f: impl FnOnce(&str) -> R) -> Option<R> {
         let label = self.label.get();
-        let name = label.split(|byte| *byte == 0).next();
-        match name.map(|name| std::str::from_utf8(name)) {
-            Some(Ok(name)) if !name.is_empty() => write!(out, ", thread '{name}'"),
-            _ => Ok(()),
-        }
+        let name = label.split(|byte| *byte == 0).next()?;
+        let name = std::str::from_utf8(name).ok()?;
+        (!name.is_empty()).then(|| f(name))
+    }
+
+    #[cfg(not(feature = "monkey"))]
+    fn with_label<R>(&self, _: impl FnOnce(&str) -> R) -> Option<R> {
+        None
     }
 }
 
@@ -546,9 +549,19 @@ pub(crate) struct Known<'a>(pub(crate) &'a Task);
 impl fmt::Display for Known<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self.0, f)?;
-        #[cfg(feature = "monkey")]
-        self.0.local().write_label(f)?;
-        Ok(())
+        let written = self
+            .0
+            .local()
+            .with_label(|name| write!(f, ", thread '{name}'"));
+        written.unwrap_or(Ok(()))
+    }
+}
+
+impl Known<'_> {
+    /// The name that it was given, or else the one that it has given itself.
+    pub(crate) fn name(&self) -> Option<String> {
+        let given = self.0.name.as_deref().map(String::from);
+        given.or_else(|| self.0.local().with_label(|name| name.to_owned()))
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 
+use super::stuck::Outlook;
 use super::task::{State, TaskPtr, Why};
 use super::{Hub, Message, switch};
 use crate::sys;
@@ -259,12 +260,14 @@ impl Hub {
                 return;
             }
         }
-        if next_timer.is_none() && self.is_stuck() && self.tell_root_that_all_is_stuck() {
-            return;
-        }
-        let timeout = next_timer
-            .map(|deadline| deadline.saturating_sub(self.now()))
-            .or_else(|| self.doubts_company_in());
+        let timeout = match next_timer {
+            Some(deadline) => Some(deadline.saturating_sub(self.now())),
+            None => match self.outlook() {
+                Outlook::Stuck if self.tell_root_that_all_is_stuck() => return,
+                Outlook::Company { again_in } => Some(again_in),
+                Outlook::Stuck | Outlook::Open => None,
+            },
+        };
         self.trim_stacks(timeout);
         if self.shared.fall_asleep() {
             self.counters.sleeps.add(1);
@@ -305,7 +308,7 @@ impl Hub {
     /// False when it can't be told: below C frames there is nobody to whom a panic could go.
     fn tell_root_that_all_is_stuck(&self) -> bool {
         if self.root.local().foreign.get() > 0 {
-            report!(Error, "greenroom: {}", self.stuck_report());
+            self.tell_that_all_is_stuck();
             return false;
         }
         if self.root.local().why.get() != Why::Others {

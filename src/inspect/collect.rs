@@ -9,7 +9,7 @@ use super::{GreenletInfo, GreenletState, HubInfo, RunInfo};
 use crate::cancel;
 use crate::greenlet::GreenletId;
 use crate::hub::waker::Waker;
-use crate::hub::{Help, Hub, Message, State, Task, Why, pulse, with_hub};
+use crate::hub::{Help, Hub, Known, Message, State, Task, Why, pulse, with_hub};
 use crate::sys::lock::lock;
 
 /// What is known of all hubs of this process. Those of other OS threads are asked, and are given
@@ -148,7 +148,7 @@ fn look_at(hub: &Hub, task: &Task, is_root: bool) -> GreenletInfo {
     let spawner = task.spawner.load(Ordering::Relaxed);
     GreenletInfo {
         id: task.greenlet_id(),
-        name: task.name.as_deref().map(String::from),
+        name: Known(task).name(),
         is_root,
         spawner: (spawner != u64::MAX).then(|| GreenletId::new(spawner)),
         spawned_at: task.spawned_at.to_string(),

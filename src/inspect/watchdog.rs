@@ -16,9 +16,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::greenlet::GreenletId;
+use crate::hub::helpers;
 use crate::hub::pulse::{self, Runner, Watch};
 use crate::sys::lock::natively;
-use crate::sys::report::report;
+use crate::sys::report::{Level, report};
+use crate::sys::stderr;
 
 /// How often it looks while `max_blocking` passes.
 const LOOKS: u32 = 4;
@@ -92,8 +94,11 @@ impl fmt::Display for Blocked {
 }
 
 impl Watchdog {
-    /// Tells the log, by a warning, of each hub that has not switched for `max_blocking`, and
-    /// again whenever that has become twice as long. gevent's limit is 100 ms.
+    /// Logs a warning for each hub that has not switched for `max_blocking`, and again whenever
+    /// that has become twice as long. gevent's limit is 100 ms.
+    ///
+    /// Where there is no logger, or `log::max_level()` lets no warnings pass, they go to the standard
+    /// error.
     ///
     /// # Errors
     /// `InvalidInput` for a limit of zero; otherwise the lack of an OS thread.
@@ -101,11 +106,13 @@ impl Watchdog {
     /// # Parks
     /// Never.
     pub fn start(max_blocking: Duration) -> io::Result<Watchdog> {
-        Watchdog::with_callback(max_blocking, |_| ())
+        Watchdog::watch(max_blocking, |blocked| {
+            stderr::report_or_print(Level::Warn, &blocked.to_string());
+        })
     }
 
-    /// As [`start`](Watchdog::start), and calls `tell` as well, on the watchdog's own thread. A
-    /// panic of it is logged and goes no further.
+    /// Logs as [`start`](Watchdog::start), and calls `tell` as well, on the watchdog's own thread.
+    /// A panic of it is logged and goes no further. Nothing goes to the standard error.
     ///
     /// # Errors
     /// As `start`.
@@ -113,6 +120,16 @@ impl Watchdog {
     /// # Parks
     /// Never.
     pub fn with_callback(
+        max_blocking: Duration,
+        mut tell: impl FnMut(&Blocked) + Send + 'static,
+    ) -> io::Result<Watchdog> {
+        Watchdog::watch(max_blocking, move |blocked| {
+            report!(Warn, "greenroom: {blocked}");
+            tell(blocked);
+        })
+    }
+
+    fn watch(
         max_blocking: Duration,
         tell: impl FnMut(&Blocked) + Send + 'static,
     ) -> io::Result<Watchdog> {
@@ -125,9 +142,12 @@ impl Watchdog {
         let builder = thread::Builder::new().name("greenroom watchdog".into());
         // Here, so that a hub that is made from now on is watched.
         let watch = Watch::begin();
+        // It wakes nobody but by what it tells: to the detector of deadlocks it is no company.
+        let helper = helpers::Thread::new();
         let work = move || {
+            let idle = helpers::Idle::new();
             guard(max_blocking, tell, &stopped);
-            drop(watch);
+            drop((watch, idle, helper));
         };
         let thread = natively(|| builder.spawn(work))?;
         Ok(Watchdog {
@@ -170,6 +190,8 @@ fn guard(max_blocking: Duration, mut tell: impl FnMut(&Blocked), stopped: &Atomi
     let mut seen = BTreeMap::new();
     while !stopped.load(Ordering::Acquire) {
         thread::park_timeout(pause);
+        // From before the look, so that none who sees it idle is woken by what it tells.
+        let _work = helpers::Work::new();
         let mut now = BTreeMap::new();
         for hub in pulse::hubs() {
             let (beat, runner) = hub.feel_pulse();
@@ -218,7 +240,6 @@ fn describe(hub: u64, runner: &Runner, blocked_for: Duration) -> Blocked {
 }
 
 fn bark(blocked: &Blocked, tell: &mut impl FnMut(&Blocked)) {
-    report!(Warn, "greenroom: {blocked}");
     let told = panic::catch_unwind(AssertUnwindSafe(|| tell(blocked)));
     if let Err(payload) = told {
         report!(Error, "greenroom: the callback of a watchdog panicked");

@@ -237,7 +237,7 @@ impl Condvar {
         let mutex = guard.mutex();
         let key = self.lock().push((), Notice::to_me());
         drop(guard);
-        let notified = waiting::wait(self, key, "a condition", deadline).is_ok();
+        let notified = waiting::wait(self, key, "a condition variable", deadline).is_ok();
         let unused = notified.then(|| Notified(self));
         let locked = mutex.lock();
         std::mem::forget(unused);

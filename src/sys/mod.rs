@@ -27,6 +27,7 @@ pub(crate) mod resolve;
 pub(crate) mod signal;
 pub(crate) mod sleeper;
 pub(crate) mod socket;
+pub(crate) mod stderr;
 
 use std::io;
 

@@ -70,6 +70,11 @@ pub(crate) fn write(level: Level, module: &'static str, text: fmt::Arguments<'_>
     tell(level, module, text).unwrap_or_else(discard);
 }
 
+/// Whether messages of this level go to the logger at all: not where none has been set.
+pub(crate) fn passes(level: Level) -> bool {
+    level <= log::STATIC_MAX_LEVEL && level <= log::max_level()
+}
+
 /// As [`report!`], where the caller hands on the panic of the logger.
 ///
 /// # Errors
@@ -80,7 +85,7 @@ pub(crate) fn tell(
     module: &'static str,
     text: fmt::Arguments<'_>,
 ) -> thread::Result<()> {
-    if level > log::STATIC_MAX_LEVEL || level > log::max_level() {
+    if !passes(level) {
         return Ok(());
     }
     let place = Location::caller();

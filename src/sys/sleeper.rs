@@ -52,15 +52,15 @@ impl Sleeper {
         }
     }
 
-    /// Sleeps until somebody calls [`wake`](Sleeper::wake), at most for so many nanoseconds. To be
-    /// called by the thread itself.
-    pub(crate) fn sleep(&self, limit_ns: Option<u64>) {
+    /// Sleeps until somebody calls [`wake`](Sleeper::wake), at most for so many nanoseconds; true
+    /// if somebody has. To be called by the thread itself.
+    pub(crate) fn sleep(&self, limit_ns: u64) -> bool {
         let word = &self.0;
         let begun = word.compare_exchange(NOTHING, ASLEEP, Ordering::Acquire, Ordering::Acquire);
         if begun.is_ok() {
-            self.futex(libc::FUTEX_WAIT, ASLEEP, limit_ns);
+            self.futex(libc::FUTEX_WAIT, ASLEEP, Some(limit_ns));
         }
-        word.swap(NOTHING, Ordering::Acquire);
+        word.swap(NOTHING, Ordering::Acquire) == TOKEN
     }
 
     fn futex(&self, operation: i32, value: u32, limit_ns: Option<u64>) {
@@ -84,15 +84,17 @@ mod tests {
     use std::thread;
     use std::time::{Duration, Instant};
 
+    const LONG_NS: u64 = 60_000_000_000;
+
     #[test]
     fn a_wake_before_the_sleep_ends_it_and_is_used_up() {
         let me = Sleeper::current();
         me.wake();
         me.wake();
-        me.sleep(None);
+        assert!(me.sleep(LONG_NS));
         let before = Instant::now();
         while before.elapsed() < Duration::from_millis(5) {
-            me.sleep(Some(5_000_000));
+            assert!(!me.sleep(5_000_000));
         }
         assert_eq!(me.0.load(Ordering::Relaxed), NOTHING);
     }
@@ -105,7 +107,7 @@ mod tests {
             let me = Sleeper::current();
             for round in 0..ROUNDS {
                 while turn.load(Ordering::Acquire) != 2 * round + mine {
-                    me.sleep(None);
+                    me.sleep(LONG_NS);
                 }
                 turn.fetch_add(1, Ordering::Release);
                 other.wake();
