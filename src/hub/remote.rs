@@ -29,9 +29,9 @@ use super::{Hub, with_hub};
 use crate::poller::Key;
 use crate::sys::epoll::Epoll;
 use crate::sys::event_fd::EventFd;
-use crate::sys::fork;
 use crate::sys::lock::lock;
 use crate::sys::report::{self, report};
+use crate::sys::{clock, fork};
 
 /// Greenlet ids are `hub << ID_BITS | count`: unique in the process, without a shared counter.
 pub(super) const ID_BITS: u32 = 40;
@@ -75,6 +75,8 @@ pub(crate) struct Shared {
     outer: Vec<u64>,
     inbox: SegQueue<Message>,
     asleep: AtomicBool,
+    /// When the present turn began, or when the hub was last woken by a message.
+    turned_at: AtomicU64,
     closed: AtomicBool,
     /// None for a hub that has ended, and for the one that is nowhere.
     doors: Mutex<Option<Doors>>,
@@ -127,6 +129,7 @@ impl Shared {
             outer: Vec::new(),
             inbox: SegQueue::new(),
             asleep: AtomicBool::new(false),
+            turned_at: AtomicU64::new(clock::now_ns()),
             closed: AtomicBool::new(false),
             doors: Mutex::new(doors),
             forks: fork::generation(),
@@ -168,6 +171,7 @@ impl Shared {
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
             self.rings.fetch_add(1, Ordering::Relaxed);
+            self.note_turn(clock::now_ns());
             self.with_doors_open(|doors| doors.bell.ring());
         }
         if self.closed.load(Ordering::Acquire) {
@@ -194,6 +198,19 @@ impl Shared {
             return false;
         }
         true
+    }
+
+    pub(super) fn note_turn(&self, now: u64) {
+        self.turned_at.store(now, Ordering::Relaxed);
+    }
+
+    /// For how long, by `now`, a message that is sent now would have waited already: zero for a
+    /// hub that sleeps, long for one that computes.
+    pub(crate) fn lag_ns(&self, now: u64) -> u64 {
+        match self.asleep.load(Ordering::Relaxed) {
+            true => 0,
+            false => now.saturating_sub(self.turned_at.load(Ordering::Relaxed)),
+        }
     }
 
     pub(crate) fn wake_up(&self) {

@@ -195,6 +195,7 @@ impl Hub {
         }
         self.now.set(self.fresh_now());
         self.turn.polled_at.set(self.now());
+        self.shared.note_turn(self.now());
         self.fire_timers();
         self.receive_mail();
     }

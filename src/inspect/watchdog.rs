@@ -97,8 +97,8 @@ impl Watchdog {
     /// Logs a warning for each hub that has not switched for `max_blocking`, and again whenever
     /// that has become twice as long. gevent's limit is 100 ms.
     ///
-    /// Where there is no logger, or `log::max_level()` lets no warnings pass, they go to the standard
-    /// error.
+    /// Where there is no logger, or `log::max_level()` lets no warnings pass, they go to the
+    /// standard error.
     ///
     /// # Errors
     /// `InvalidInput` for a limit of zero; otherwise the lack of an OS thread.

@@ -6,6 +6,7 @@
 //!      |          accept  ---would block---> give the place back, park until readable
 //!      |             | a guest                    |
 //!      +---- spawn --+  (100 in a row: yield)     +--- again
+//!            here, or on the lane with the fewest guests
 //!
 //!   job         take a seat, so that a stop can kill us  ->  the handler  ->  leave
 //! ```
@@ -27,6 +28,7 @@ use super::limit::Place;
 use super::settings::Spawn;
 use crate::cancel::is_cancellation;
 use crate::greenlet::{Builder, sleep, yield_now};
+use crate::hub::HubHandle;
 use crate::hub::waker::Waker;
 use crate::net::backoff::Backoff;
 use crate::sys::report::Level;
@@ -98,8 +100,14 @@ impl<K: Kind> Drop for Post<K> {
 /// as after any other error.
 const LOST_MAX: u32 = 100;
 
+/// Where an acceptor stands, and where others of its server do.
+pub(super) struct Lanes {
+    pub(super) all: Arc<[HubHandle]>,
+    pub(super) own: usize,
+}
+
 /// All that an acceptor does.
-pub(super) fn accept_all<K: Kind>(mut post: Post<K>, door: Arc<Door<K::Endpoint>>) {
+pub(super) fn accept_all<K: Kind>(mut post: Post<K>, door: Arc<Door<K::Endpoint>>, lanes: Lanes) {
     if !post.take_up() {
         return;
     }
@@ -122,8 +130,7 @@ pub(super) fn accept_all<K: Kind>(mut post: Post<K>, door: Arc<Door<K::Endpoint>
         let failed = match K::next(&door, &mut room, gate) {
             Ok((guest, place)) => {
                 core.accepted.fetch_add(1, Ordering::Relaxed);
-                let ticket = Ticket::new(&core, place);
-                let spawned = hand_over(&post, ticket, guest);
+                let spawned = hand_over(&post, &lanes, place, guest);
                 row += 1;
                 if row >= row_max {
                     row = 0;
@@ -187,15 +194,22 @@ fn admit<K: Kind>(
 }
 
 /// Has a guest served as the settings say. Where that fails its connection is closed.
-fn hand_over<K: Kind>(post: &Post<K>, ticket: Ticket<K>, guest: K::Guest) -> io::Result<()> {
+fn hand_over<K: Kind>(
+    post: &Post<K>,
+    lanes: &Lanes,
+    place: Option<Place>,
+    guest: K::Guest,
+) -> io::Result<()> {
     let core = &post.core;
+    let ticket = |lane| Ticket::new(core, lane, place);
     match &core.settings.spawn {
         Spawn::Inline if post.note_handling(true) => {
-            serve(ticket, guest);
+            serve(ticket(lanes.own), guest);
             post.note_handling(false);
             Ok(())
         }
         Spawn::With(spawn) => {
+            let ticket = ticket(lanes.own);
             let job = Box::new(move || serve(ticket, guest));
             let spawned = panic::catch_unwind(AssertUnwindSafe(|| spawn.0(job)));
             spawned.map_err(|payload| {
@@ -213,7 +227,36 @@ fn hand_over<K: Kind>(post: &Post<K>, ticket: Ticket<K>, guest: K::Guest) -> io:
                 Some(bytes) => builder.stack_size(bytes),
                 None => builder,
             };
-            builder.spawn(move || serve(ticket, guest)).map(drop)
+            let lane = core.lane_for_next(&lanes.all, lanes.own);
+            let ticket = ticket(lane);
+            if lane == lanes.own {
+                return builder.spawn(move || serve(ticket, guest)).map(drop);
+            }
+            let sent = Sent(Some((ticket, guest)));
+            drop(builder.spawn_on(&lanes.all[lane], move || sent.serve()));
+            Ok(())
+        }
+    }
+}
+
+/// A guest on its way to another lane. Dropped there unserved, it counts as an error.
+struct Sent<K: Kind>(Option<(Ticket<K>, K::Guest)>);
+
+impl<K: Kind> Sent<K> {
+    fn serve(mut self) {
+        if let Some((ticket, guest)) = self.0.take() {
+            serve(ticket, guest);
+        }
+    }
+}
+
+impl<K: Kind> Drop for Sent<K> {
+    fn drop(&mut self) {
+        if let Some((ticket, guest)) = self.0.take() {
+            let core = Arc::clone(&ticket.core);
+            core.errors.fetch_add(1, Ordering::Relaxed);
+            let what = format_args!("no greenlet for the guest from {:?}", K::peer(&guest));
+            core.log(Level::Error, what);
         }
     }
 }
@@ -221,15 +264,17 @@ fn hand_over<K: Kind>(post: &Post<K>, ticket: Ticket<K>, guest: K::Guest) -> io:
 /// That a guest is in. Gone when it has left, whatever way.
 struct Ticket<K: Kind> {
     core: Arc<Core<K>>,
+    lane: usize,
     seat: Option<usize>,
     _place: Option<Place>,
 }
 
 impl<K: Kind> Ticket<K> {
-    fn new(core: &Arc<Core<K>>, place: Option<Place>) -> Ticket<K> {
-        core.active.fetch_add(1, Ordering::AcqRel);
+    fn new(core: &Arc<Core<K>>, lane: usize, place: Option<Place>) -> Ticket<K> {
+        core.enter(lane);
         Ticket {
             core: Arc::clone(core),
+            lane,
             seat: None,
             _place: place,
         }
@@ -249,7 +294,7 @@ impl<K: Kind> Drop for Ticket<K> {
     fn drop(&mut self) {
         let mut state = self.core.lock();
         let seat = self.seat.and_then(|seat| state.seats.remove(seat));
-        let left = self.core.active.fetch_sub(1, Ordering::AcqRel) - 1;
+        let left = self.core.leave(self.lane);
         // Those who wait for guests to leave begin by closing.
         let told = state.phase == Phase::Closed;
         drop(state);

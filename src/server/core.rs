@@ -39,6 +39,12 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How long the hubs of a server have to be taken down: a little longer than they take.
 const TEARDOWN: Duration = Duration::from_secs(6);
 
+/// A lane keeps a guest that it has accepted while it has at most one in so many more than the
+/// lane with the fewest.
+const SLACK: usize = 16;
+/// A hub that has not begun a turn for so long is taken to compute.
+const LAG_MAX_NS: u64 = 100_000_000;
+
 pub(super) type Fault = Box<dyn Error + Send + Sync>;
 pub(super) type Serve<G> = dyn Fn(G) -> Result<(), Fault> + Send + Sync;
 
@@ -64,8 +70,15 @@ pub(super) struct Core<K: Kind> {
     pub(super) failed: AtomicU64,
     pub(super) errors: AtomicU64,
     pub(super) active: AtomicUsize,
+    /// Of these, the ones of each lane.
+    loads: Vec<Load>,
     state: Mutex<State<K>>,
 }
+
+/// How many guests are in on one lane. Far from that of the next one, which others change.
+#[derive(Default)]
+#[repr(align(128))]
+struct Load(AtomicUsize);
 
 pub(super) struct State<K: Kind> {
     pub(super) phase: Phase,
@@ -110,6 +123,7 @@ impl<K: Kind> Core<K> {
             Spawn::Pool(places) => Some(Limit::new(places)),
             _ => None,
         };
+        let lanes = settings.hubs.unwrap_or(1);
         Core {
             place: format!("{:?}", door.address),
             settings,
@@ -120,6 +134,7 @@ impl<K: Kind> Core<K> {
             failed: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             active: AtomicUsize::new(0),
+            loads: std::iter::repeat_with(Load::default).take(lanes).collect(),
             state: Mutex::new(State {
                 phase: Phase::Idle,
                 doors: vec![Arc::new(door)],
@@ -136,6 +151,37 @@ impl<K: Kind> Core<K> {
                 waiters: Slots::new(),
             }),
         }
+    }
+
+    /// The lane that is to serve the next guest: the one with the fewest, unless `own` has hardly
+    /// more. With few guests each one counts, for one may keep a core busy; with many a hand-over
+    /// for every small difference would cost more than it gains.
+    ///
+    /// A lane whose hub computes for long gets none: they would wait there while others are idle.
+    pub(super) fn lane_for_next(&self, lanes: &[HubHandle], own: usize) -> usize {
+        let guests = |lane: usize| self.loads[lane].0.load(Ordering::Relaxed);
+        let mine = guests(own);
+        if mine == 0 {
+            return own;
+        }
+        let now = cancel::now();
+        let others = (0..lanes.len()).filter(|lane| *lane != own);
+        let able = others.filter(|lane| lanes[*lane].shared.lag_ns(now) < LAG_MAX_NS);
+        match able.map(|lane| (guests(lane), lane)).min() {
+            Some((fewest, lane)) if mine > fewest + fewest / SLACK => lane,
+            _ => own,
+        }
+    }
+
+    pub(super) fn enter(&self, lane: usize) {
+        self.active.fetch_add(1, Ordering::AcqRel);
+        self.loads[lane].0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many are left on all lanes.
+    pub(super) fn leave(&self, lane: usize) -> usize {
+        self.loads[lane].0.fetch_sub(1, Ordering::Relaxed);
+        self.active.fetch_sub(1, Ordering::AcqRel) - 1
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State<K>> {

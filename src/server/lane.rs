@@ -5,7 +5,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use super::acceptor::{Post, accept_all, message};
+use super::acceptor::{Lanes, Post, accept_all, message};
 use super::core::{Core, Phase};
 use super::door::Kind;
 use super::endpoint::sealed::Endpoint;
@@ -70,10 +70,12 @@ pub(super) fn start_accepting<K: Kind>(core: &Arc<Core<K>>) -> io::Result<()> {
     state.acceptors_due += state.lanes.len();
     let (lanes, doors) = (state.lanes.clone(), state.doors.clone());
     drop(state);
-    for (lane, door) in lanes.iter().zip(doors.iter().cycle()) {
+    let all: Arc<[HubHandle]> = lanes.into();
+    for ((own, lane), door) in all.iter().enumerate().zip(doors.iter().cycle()) {
         let (post, door) = (Post::new(core, epoch), Arc::clone(door));
         let name = format!("{} accepts", core.settings.name);
-        let accept = move || accept_all(post, door);
+        let all = Arc::clone(&all);
+        let accept = move || accept_all(post, door, Lanes { all, own });
         drop(Builder::new().name(name).spawn_on(lane, accept));
     }
     Ok(())

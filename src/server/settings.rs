@@ -205,8 +205,11 @@ macro_rules! common_settings {
         /// Serves on `count` OS threads (at most 1,024) made for it, each with a hub of its own;
         /// without this, on the hub of whoever starts the server.
         ///
-        /// All take from one socket, one guest after the other, so whichever is idle serves the
-        /// next. With [`reuse_port`](Self::reuse_port) each has its own.
+        /// All take from one socket. The hub that accepts a guest hands it to the one that serves
+        /// the fewest, unless it serves hardly more itself. A hub that has not switched for
+        /// 100 ms is handed none. With [`Spawn::Inline`](crate::server::Spawn::Inline) and
+        /// [`Spawn::with`](crate::server::Spawn::with) a guest stays where it was accepted. With
+        /// [`reuse_port`](Self::reuse_port) each hub has its own socket.
         pub fn hubs(mut self, count: usize) -> Self {
             self.settings.hubs = Some(count);
             self
@@ -214,7 +217,8 @@ macro_rules! common_settings {
 
         /// Sets `SO_REUSEPORT`, so that other processes of the same user may bind to the same
         /// address; and gives each of the [`hubs`](Self::hubs) a socket of its own. The kernel
-        /// then deals out by a hash of the addresses of both ends, whoever is busy.
+        /// then chooses by a hash of the addresses of both ends which hub accepts a guest; which
+        /// one serves it is chosen as ever.
         pub fn reuse_port(mut self, on: bool) -> Self {
             self.settings.options.reuse_port = on;
             self
