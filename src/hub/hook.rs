@@ -53,7 +53,7 @@ fn announce() {
         };
         let task = task.get();
         // A closed stderr is no reason to panic within a panic.
-        let (known, place) = (Known(task), task.spawned_at);
+        let (known, place) = (Known(task), task.origin());
         let _ = writeln!(std::io::stderr(), "\n{known}, spawned at {place}:");
     });
 }

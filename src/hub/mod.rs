@@ -107,6 +107,8 @@ pub use nested::CoroutineId;
 pub(crate) use remote::{Message, Shared};
 pub use stats::Stats;
 pub(crate) use stuck::{Help, park_without_hub};
+#[cfg(feature = "monkey")]
+pub(crate) use task::ask_for_origins;
 pub(crate) use task::{Exit, Known, State, Task, TaskPtr, Why};
 
 use crate::poller::{Interest, Key, Poller};

@@ -131,7 +131,7 @@ impl Hub {
     pub(crate) fn describe(&self, task: &Task) -> String {
         let (local, known) = (task.local(), Known(task));
         let age = Duration::from_nanos(self.fresh_now().saturating_sub(local.since.get()));
-        let place = task.spawned_at;
+        let place = task.origin();
         match local.state.get() {
             State::Parked if local.why.get() == Why::Start => {
                 format!("{known}: not started yet; spawned at {place}")

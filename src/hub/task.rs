@@ -29,7 +29,7 @@ use std::num::NonZero;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::cell::TaskRef;
 use super::nested::CoroutineId;
@@ -528,6 +528,33 @@ impl fmt::Debug for Task {
             .field("id", &self.id)
             .field("name", &self.name)
             .finish()
+    }
+}
+
+/// Where a task was spawned, for reports.
+pub(crate) struct Origin<'a>(&'a Task);
+
+/// Knows better than the task itself where that was spawned.
+static TELLER: OnceLock<fn(&Task) -> Option<String>> = OnceLock::new();
+
+/// Names who is asked from now on. The first one stays.
+#[cfg(feature = "monkey")]
+pub(crate) fn ask_for_origins(teller: fn(&Task) -> Option<String>) {
+    TELLER.get_or_init(|| teller);
+}
+
+impl Task {
+    pub(crate) fn origin(&self) -> Origin<'_> {
+        Origin(self)
+    }
+}
+
+impl fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match TELLER.get().and_then(|teller| teller(self.0)) {
+            Some(told) => f.write_str(&told),
+            None => fmt::Display::fmt(self.0.spawned_at, f),
+        }
     }
 }
 

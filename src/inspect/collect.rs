@@ -151,7 +151,7 @@ fn look_at(hub: &Hub, task: &Task, is_root: bool) -> GreenletInfo {
         name: Known(task).name(),
         is_root,
         spawner: (spawner != u64::MAX).then(|| GreenletId::new(spawner)),
-        spawned_at: task.spawned_at.to_string(),
+        spawned_at: task.origin().to_string(),
         state,
         waits_for: waits.then(|| why.to_string()),
         waits_since: waits.then(|| since(local.since.get())),

@@ -233,7 +233,7 @@ fn describe(hub: u64, runner: &Runner, blocked_for: Duration) -> Blocked {
         hub,
         greenlet: task.greenlet_id(),
         name: task.name.as_deref().map(String::from),
-        spawned_at: task.spawned_at.to_string(),
+        spawned_at: task.origin().to_string(),
         blocked_for,
         greenlets: runner.greenlets,
     }

@@ -277,6 +277,7 @@ mod rwlock;
 mod select;
 mod semaphore;
 mod sigwait;
+mod sites;
 mod slices;
 mod socket;
 mod thread_exit;
@@ -294,7 +295,7 @@ pub use report::{Report, SymbolReport};
 pub use verify::verify;
 
 use crate::greenlet::identity;
-use crate::hub::current_hub;
+use crate::hub::{ask_for_origins, current_hub};
 use crate::sys::lock;
 
 /// A family of libc's functions, to be patched or not as a whole.
@@ -413,6 +414,7 @@ pub fn patch(parts: &[Part]) -> io::Result<()> {
     static PREPARED: Once = Once::new();
     PREPARED.call_once(|| {
         closing::note_process();
+        ask_for_origins(sites::tell);
         // SAFETY: the handler asks the kernel for a number and stores it in an atomic, which is
         // allowed in a forked child.
         unsafe { libc::pthread_atfork(None, None, Some(closing::note_process)) };

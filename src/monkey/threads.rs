@@ -25,12 +25,15 @@ use libc::{pid_t, pthread_attr_t, pthread_t};
 
 use super::gate::run;
 use super::raw::{next, raw};
-use super::{attributes, hooks, thread_exit};
+use super::{attributes, hooks, sites, thread_exit};
 use crate::greenlet::{Builder, Greenlet, identity};
 use crate::hub::{Task, with_hub};
 use crate::stack::stack_around;
 use crate::sys::identity::Identity;
 use crate::sys::lock::lock;
+
+/// Where all of them are spawned, as [`Location`](std::panic::Location) has it.
+pub(super) const FILE: &str = file!();
 
 pub(super) type Start = extern "C" fn(*mut c_void) -> *mut c_void;
 
@@ -171,6 +174,7 @@ impl Drop for Body {
             if !self.done {
                 self.call();
             }
+            sites::forget();
             note_return(here);
         }
     }
@@ -261,9 +265,13 @@ fn spawn(wanted: Wanted, start: Start, argument: *mut c_void) -> Result<pthread_
     if wanted.stack_bytes > 0 {
         builder = builder.stack_size(wanted.stack_bytes);
     }
+    let site = sites::capture();
     let greenlet = builder
         .spawn(move || body.run())
         .map_err(|_| libc::EAGAIN)?;
+    if let Some(site) = site {
+        sites::note(greenlet.id(), site);
+    }
     let _identity = identity::of_greenlet(&greenlet).ok_or(libc::EAGAIN)?;
     let thread = _identity.address() as pthread_t;
     let green = Green {
