@@ -2,6 +2,9 @@
 //! also among a million. This is the structure alone, without the clock and without the wake:
 //! what a hub pays for it once a turn. The bench `timers` has the same through the public calls.
 
+#[cfg(test)]
+#[path = "../tests/bounded/mod.rs"]
+mod bounded;
 mod common;
 /// What the room needs of the one below it.
 #[path = "../src/sys/prefetch.rs"]

@@ -94,6 +94,10 @@ mod timer;
 #[cfg(feature = "tls")]
 pub mod tls;
 
+#[cfg(test)]
+#[path = "../tests/bounded/mod.rs"]
+mod bounded;
+
 /// The Rust in the README, as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

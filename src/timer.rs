@@ -264,10 +264,12 @@ impl<T> Timers<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
     use proptest::prelude::*;
 
     #[test]
     fn comes_due_in_order_of_deadline_then_of_arming() {
+        let _bound = bounded();
         let mut timers = Timers::new();
         for (deadline, name) in [(5, "c"), (1, "a"), (5, "d"), (3, "b")] {
             timers.arm(deadline, name);
@@ -279,6 +281,7 @@ mod tests {
 
     #[test]
     fn a_key_of_an_earlier_timer_cancels_nothing() {
+        let _bound = bounded();
         let mut timers = Timers::new();
         let first = timers.arm(1, "first");
         assert_eq!(timers.cancel(first), Some("first"));
@@ -291,6 +294,7 @@ mod tests {
 
     #[test]
     fn equal_deadlines_stay_in_order_when_the_sequence_wraps() {
+        let _bound = bounded();
         let mut timers = Timers::new();
         timers.seq = u32::MAX - 1;
         for name in ["a", "b", "c", "d"] {
@@ -302,6 +306,7 @@ mod tests {
 
     #[test]
     fn never_is_the_last_of_all() {
+        let _bound = bounded();
         let mut timers = Timers::new();
         timers.arm(u64::MAX, "never");
         timers.arm(u64::MAX - 1, "nearly never");
@@ -329,6 +334,7 @@ mod tests {
         /// The model: a sorted list of (deadline, sequence).
         #[test]
         fn behaves_as_a_sorted_list(steps in proptest::collection::vec(step(), 1..200)) {
+            let _bound = bounded();
             let mut timers = Timers::new();
             let mut model: Vec<(u64, usize)> = Vec::new();
             let mut keys = Vec::new();

@@ -1,5 +1,8 @@
 //! The `fetch` example, run as its users run it, against servers of every temper.
 
+mod bounded;
+
+use bounded::bounded;
 #[path = "example_fetch/child.rs"]
 mod child;
 #[path = "example_fetch/failures.rs"]
@@ -56,6 +59,7 @@ fn fails(flags: &[&str], bad: &str, reason: &str) -> Done {
 
 #[test]
 fn the_show_needs_no_network_and_prints_what_both_ways_cost() {
+    let _bound = bounded();
     let done = child::run(&mut Command::new(child::example("fetch")));
     assert_eq!(done.code, 0, "{done:#?}");
     let lines: Vec<&str> = done.out.lines().collect();
@@ -105,6 +109,7 @@ fn the_show_needs_no_network_and_prints_what_both_ways_cost() {
 
 #[test]
 fn pages_are_named_before_and_counted_after_and_listed_at_the_end() {
+    let _bound = bounded();
     let site = serve_paths();
     let done = fetch(&[format!("{site}/a"), format!("{site}/abc")]);
     assert_eq!(done.code, 0, "{done:#?}");
@@ -140,6 +145,7 @@ fn pages_are_named_before_and_counted_after_and_listed_at_the_end() {
 
 #[test]
 fn a_duplicate_is_reported_and_fetched_once() {
+    let _bound = bounded();
     let hits = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&hits);
     let site = serve(move |_, visitor| {
@@ -163,6 +169,7 @@ fn a_duplicate_is_reported_and_fetched_once() {
 
 #[test]
 fn a_file_gives_one_url_per_line() {
+    let _bound = bounded();
     let site = serve_paths();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("urls.txt");
@@ -180,6 +187,7 @@ fn a_file_gives_one_url_per_line() {
 
 #[test]
 fn one_worker_keeps_the_order_and_serial_too() {
+    let _bound = bounded();
     for flags in [&["--serial"][..], &["--concurrency", "1"]] {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&seen);
@@ -209,6 +217,7 @@ fn one_worker_keeps_the_order_and_serial_too() {
 
 #[test]
 fn so_many_are_fetched_at_once_and_never_more() {
+    let _bound = bounded();
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (inside, peak) = (Arc::clone(&now), Arc::clone(&most));
     let site = serve(move |_, visitor| {
@@ -232,6 +241,7 @@ fn so_many_are_fetched_at_once_and_never_more() {
 
 #[test]
 fn json_is_one_document_with_everything_in_it() {
+    let _bound = bounded();
     let site = serve_paths();
     let (good, bad) = (format!("{site}/x"), "http://nosuch.invalid/");
     let done = fetch(&["--json", &good, bad, &good]);
@@ -263,6 +273,7 @@ fn json_is_one_document_with_everything_in_it() {
 
 #[test]
 fn quiet_says_nothing_but_failures() {
+    let _bound = bounded();
     let site = serve_paths();
     let good = format!("{site}/x");
     let done = fetch(&["--quiet", &good, &good]);
@@ -275,6 +286,7 @@ fn quiet_says_nothing_but_failures() {
 
 #[test]
 fn a_proxy_in_the_environment_is_not_used() {
+    let _bound = bounded();
     let mut command = Command::new(child::example("fetch"));
     let proxy = format!("http://{REFUSING}");
     command
@@ -287,6 +299,7 @@ fn a_proxy_in_the_environment_is_not_used() {
 
 #[test]
 fn what_makes_no_sense_exits_with_2() {
+    let _bound = bounded();
     let dir = tempfile::tempdir().unwrap();
     let empty = dir.path().join("empty");
     fs::write(&empty, "# nothing\n").unwrap();
@@ -325,6 +338,7 @@ fn what_makes_no_sense_exits_with_2() {
 
 #[test]
 fn a_url_without_a_scheme_is_asked_about() {
+    let _bound = bounded();
     for text in ["www.python.org", "localhost:8000/x"] {
         let done = fetch(&[text]);
         assert_eq!(done.code, 1, "{done:#?}");
@@ -334,6 +348,7 @@ fn a_url_without_a_scheme_is_asked_about() {
 
 #[test]
 fn help_names_every_option_and_gives_examples() {
+    let _bound = bounded();
     let done = fetch(&["--help"]);
     assert_eq!((done.code, &*done.err), (0, ""));
     for word in [
@@ -358,6 +373,7 @@ fn help_names_every_option_and_gives_examples() {
 
 #[test]
 fn fetch_bench_counts_what_came_as_it_should() {
+    let _bound = bounded();
     let site = serve(|_, visitor| respond(visitor, "200 OK", "", b"Hello, World!"));
     let done = child::run(Command::new(child::example("fetch_bench")).args([&site, "50", "10"]));
     let result = done.json();

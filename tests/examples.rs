@@ -1,5 +1,8 @@
 //! Every example is run here, as built by `cargo test`, and what it prints is checked.
 
+mod bounded;
+
+use bounded::bounded;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -101,6 +104,7 @@ const HELLO: &str = "Running in foo\n\
 
 #[test]
 fn hello_takes_turns_and_as_long_as_its_longest_sleep() {
+    let _bound = bounded();
     let begin = Instant::now();
     assert_eq!(run("hello", &[]), HELLO);
     let took = begin.elapsed();
@@ -110,6 +114,7 @@ fn hello_takes_turns_and_as_long_as_its_longest_sleep() {
 
 #[test]
 fn hello_is_the_same_when_fast() {
+    let _bound = bounded();
     assert_eq!(run("hello", &["--fast"]), HELLO);
 }
 
@@ -126,6 +131,7 @@ fn all() -> Vec<String> {
 
 #[test]
 fn every_example_explains_itself_and_refuses_what_it_does_not_know() {
+    let _bound = bounded();
     let all = all();
     assert!(all.len() > 25, "{all:?}");
     for name in all {
@@ -154,6 +160,7 @@ fn fails(name: &str, args: &[&str]) -> String {
 
 #[test]
 fn examples_name_what_went_wrong() {
+    let _bound = bounded();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let port = address.rsplit(':').next().unwrap();
@@ -188,6 +195,7 @@ fn examples_name_what_went_wrong() {
 
 #[test]
 fn echo_server_serves_many_clients_at_once() {
+    let _bound = bounded();
     let (_server, _output, address) =
         Running::server(Command::new(example("echo_server")).arg("0"));
     let mut clients: Vec<_> = (0..500).map(|_| connect(&address)).collect();
@@ -213,6 +221,7 @@ fn echo_server_serves_many_clients_at_once() {
 
 #[test]
 fn echo_client_finds_that_all_comes_back() {
+    let _bound = bounded();
     let (_server, _output, address) =
         Running::server(Command::new(example("echo_server")).arg("0"));
     let args = [&address, "--connections", "20", "--messages", "50"];
@@ -222,6 +231,7 @@ fn echo_client_finds_that_all_comes_back() {
 
 #[test]
 fn echo_server_survives_resets() {
+    let _bound = bounded();
     let (_server, _output, address) =
         Running::server(Command::new(example("echo_server")).arg("0"));
     for _ in 0..50 {
@@ -236,6 +246,7 @@ fn echo_server_survives_resets() {
 
 #[test]
 fn echo_server_survives_the_want_of_descriptors() {
+    let _bound = bounded();
     let limited = "ulimit -n 24; exec \"$0\" 0";
     let mut command = Command::new("sh");
     command.args(["-c", limited]).arg(example("echo_server"));
@@ -258,6 +269,7 @@ fn echo_server_survives_the_want_of_descriptors() {
 
 #[test]
 fn port_forward_passes_on_both_directions_and_half_closes() {
+    let _bound = bounded();
     let target = TcpListener::bind("127.0.0.1:0").unwrap();
     let target_address = target.local_addr().unwrap().to_string();
     let mut command = Command::new(example("port_forward"));
@@ -289,6 +301,7 @@ fn port_forward_passes_on_both_directions_and_half_closes() {
 
 #[test]
 fn port_forward_outlives_a_target_that_refuses() {
+    let _bound = bounded();
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = nobody.local_addr().unwrap().to_string();
     drop(nobody);
@@ -315,6 +328,7 @@ fn within(holds: impl Fn() -> bool) -> bool {
 // 107: test__example_portforwarder.py
 #[test]
 fn port_forward_lets_its_guests_end_first_when_it_is_interrupted() {
+    let _bound = bounded();
     let target = TcpListener::bind("127.0.0.1:0").unwrap();
     let target_address = target.local_addr().unwrap().to_string();
     let mut command = Command::new(example("port_forward"));
@@ -348,6 +362,7 @@ fn port_forward_lets_its_guests_end_first_when_it_is_interrupted() {
 
 #[test]
 fn sleepers_are_cheap_and_punctual() {
+    let _bound = bounded();
     let text = run("sleepers", &["100000", "--watch-ms", "300"]);
     assert_eq!(number(&text, "greenlets"), 100_000, "{text}");
     // A page of stack, the page tables (more in debug builds: the stacks lie farther apart),
@@ -363,6 +378,7 @@ fn sleepers_are_cheap_and_punctual() {
 
 #[test]
 fn scope_shares_what_it_borrows() {
+    let _bound = bounded();
     let begin = Instant::now();
     let expected = "1 + 2 + ... + 1000 = 500500\n\
                     14 words, 11 different ones\n\
@@ -373,6 +389,7 @@ fn scope_shares_what_it_borrows() {
 
 #[test]
 fn cancel_stops_what_it_should_and_where_it_should() {
+    let _bound = bounded();
     let expected = "kill:\n  session of the worker closed\n  the worker was killed\n\
                     timeout:\n  session of the timeout closed\n  timed out after 20ms\n  \
                     in time: 42\n\
@@ -384,6 +401,7 @@ fn cancel_stops_what_it_should_and_where_it_should() {
 
 #[test]
 fn generator_hands_over_what_is_made() {
+    let _bound = bounded();
     let mut expected = String::from("--->starting eating baozi...\n").repeat(2);
     for n in 1..=5 {
         for eater in ["c1", "c2"] {
@@ -396,11 +414,13 @@ fn generator_hands_over_what_is_made() {
 
 #[test]
 fn switch_goes_back_and_forth() {
+    let _bound = bounded();
     assert_eq!(run("switch", &[]), "12\n56\n34\n78\n");
 }
 
 #[test]
 fn stream_server_sends_back_what_it_gets_on_one_hub_or_several() {
+    let _bound = bounded();
     let variants: [&[&str]; 4] = [
         &["0"],
         &["0", "--pool", "1"],
@@ -423,6 +443,7 @@ fn stream_server_sends_back_what_it_gets_on_one_hub_or_several() {
 
 #[test]
 fn udp_client_gets_the_answer_of_udp_server() {
+    let _bound = bounded();
     let mut command = Command::new(example("udp_server"));
     let (_server, mut output, address) = Running::server(command.arg("0"));
     let answer = run("udp_client", &[&address, "hello"]);
@@ -434,6 +455,7 @@ fn udp_client_gets_the_answer_of_udp_server() {
 
 #[test]
 fn processes_run_at_once_and_are_told_of_as_they_end() {
+    let _bound = bounded();
     let begin = Instant::now();
     let expected: String = (0..10)
         .map(|n| {

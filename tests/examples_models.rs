@@ -2,10 +2,12 @@
 //! `cargo test`: what they print.
 mod examples_support;
 
+use examples_support::bounded;
 use examples_support::{count, plain, run};
 
 #[test]
 fn hello_has_a_form_for_two() {
+    let _bound = bounded();
     let expected = "Running in foo\nExplicit context to bar\n\
                     Implicit Context switch back to bar\nExplicit context switch to foo again\n";
     assert_eq!(run("hello", &["--fast", "--two"]), expected);
@@ -13,6 +15,7 @@ fn hello_has_a_form_for_two() {
 
 #[test]
 fn crawler_is_faster_when_it_crawls_in_parallel() {
+    let _bound = bounded();
     let text = run("crawler", &[]);
     let cost = |label| {
         let line = text.lines().find_map(|line| line.strip_prefix(label));
@@ -42,6 +45,7 @@ fn crawler_is_faster_when_it_crawls_in_parallel() {
 
 #[test]
 fn crawler_says_what_is_wrong_with_a_url() {
+    let _bound = bounded();
     let text = run(
         "crawler",
         &["https://example.invalid/", "http://127.0.0.1:1/x"],
@@ -58,6 +62,7 @@ fn crawler_says_what_is_wrong_with_a_url() {
 
 #[test]
 fn socket_echo_talks_to_three_clients_at_the_same_time() {
+    let _bound = bounded();
     let text = run("socket_echo", &[]);
     for name in ["one", "two", "three"] {
         for number in [1, 2] {
@@ -75,6 +80,7 @@ fn socket_echo_talks_to_three_clients_at_the_same_time() {
 
 #[test]
 fn nonblocking_server_asks_until_somebody_comes() {
+    let _bound = bounded();
     let text = plain(&run("nonblocking_server", &[]));
     let asked = count(&text, "waiting client connection .......");
     assert!(asked >= 2, "{text}");
@@ -86,6 +92,7 @@ fn nonblocking_server_asks_until_somebody_comes() {
 
 #[test]
 fn event_queue_handles_each_event_in_order_and_is_not_waited_for() {
+    let _bound = bounded();
     let text = run("event_queue", &[]);
     let clicks: Vec<&str> = text
         .lines()
@@ -115,6 +122,7 @@ fn event_queue_handles_each_event_in_order_and_is_not_waited_for() {
 
 #[test]
 fn processes_threads_greenlets_run_all_there_are() {
+    let _bound = bounded();
     let args = ["--processes", "3", "--threads", "2", "--greenlets", "100"];
     let text = run("processes_threads_greenlets", &args);
     assert!(text.ends_with("600 greenlets in all\n"), "{text}");

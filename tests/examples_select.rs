@@ -1,6 +1,7 @@
 //! The examples with select, poll and selectors, as built by `cargo test`: what they print.
 mod examples_support;
 
+use examples_support::bounded;
 use examples_support::{Running, count, plain, run};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -15,6 +16,7 @@ fn connect(address: &str) -> TcpStream {
 
 #[test]
 fn select_first_step_serves_whoever_speaks() {
+    let _bound = bounded();
     let text = run("select_first_step", &[]);
     assert!(text.contains("received: \"123\"\n"), "{text}");
     assert!(text.contains("received: \"456\"\n"), "{text}");
@@ -29,6 +31,7 @@ fn select_first_step_serves_whoever_speaks() {
 
 #[test]
 fn select_level_tells_until_it_is_dealt_with() {
+    let _bound = bounded();
     let told = "hello\n>>>>>> 1 ready, at once\n";
     let accepted = "hello\naccepted\n>>>>>> 1 ready, at once\n";
     let over = ">>>>>> 0 ready, after the time limit\n";
@@ -40,6 +43,7 @@ fn select_level_tells_until_it_is_dealt_with() {
 
 #[test]
 fn select_answers_answers_its_own_clients() {
+    let _bound = bounded();
     let text = run("select_answers", &[]);
     let expected = [
         "What is the time?",
@@ -56,6 +60,7 @@ fn select_answers_answers_its_own_clients() {
 
 #[test]
 fn select_answers_asks_standard_input_until_it_ends() {
+    let _bound = bounded();
     let mut server = Running::start("select_answers", &["0"]);
     let (address, mut output) = server.address();
     let mut answers = server.0.stdin.take().unwrap();
@@ -75,6 +80,7 @@ fn select_answers_asks_standard_input_until_it_ends() {
 
 #[test]
 fn select_queues_sends_everything_back() {
+    let _bound = bounded();
     let text = run("select_queues", &[]);
     for word in ["hello", "aa", "bbb"] {
         assert_eq!(count(&text, &format!("received: {word:?}")), 1, "{text}");
@@ -90,6 +96,7 @@ fn select_queues_sends_everything_back() {
 
 #[test]
 fn select_exceptional_meets_all_three_lists() {
+    let _bound = bounded();
     let text = plain(&run("select_exceptional", &[]));
     assert!(
         text.starts_with("starting up on ADDRESS\n\nwaiting for the next event\n"),
@@ -109,6 +116,7 @@ fn select_exceptional_meets_all_three_lists() {
 
 #[test]
 fn poll_server_echoes_and_watches_writing_only_while_it_must() {
+    let _bound = bounded();
     let text = run("poll_server", &[]);
     for word in ["first", "second", "third"] {
         assert_eq!(count(&text, &format!("echoing {word:?}")), 1, "{text}");
@@ -121,6 +129,7 @@ fn poll_server_echoes_and_watches_writing_only_while_it_must() {
 
 #[test]
 fn level_and_edge_tell_the_same_bytes_differently() {
+    let _bound = bounded();
     let expected = "level-triggered:\n  told; read \"ab\"\n  told; read \"cd\"\n  \
                     told; read \"ef\"\n  not told any more\n  told of more; read \"g\"\n\
                     edge-triggered:\n  told; read \"ab\"\n  not told any more\n  \
@@ -132,6 +141,7 @@ fn level_and_edge_tell_the_same_bytes_differently() {
 
 #[test]
 fn selectors_echo_echoes_three_messages_to_each_of_four_clients() {
+    let _bound = bounded();
     let text = run("selectors_echo", &[]);
     for message in ["This is the message. ", "It will be sent ", "in parts."] {
         for what in ["sending", "received", "echoing"] {
@@ -149,6 +159,7 @@ fn selectors_echo_echoes_three_messages_to_each_of_four_clients() {
 
 #[test]
 fn selectors_echo_serves_three_thousand_clients() {
+    let _bound = bounded();
     let text = run("selectors_echo", &["--clients", "3000", "--quiet"]);
     assert!(text.contains("\n3000 clients, 9000 echoes in "), "{text}");
     assert_eq!(text.lines().count(), 2, "{text}");
@@ -156,6 +167,7 @@ fn selectors_echo_serves_three_thousand_clients() {
 
 #[test]
 fn selectors_echo_says_what_to_do_when_there_are_too_few_descriptors() {
+    let _bound = bounded();
     let limited = "ulimit -n 64; exec \"$0\" --clients 100 --quiet";
     let output = std::process::Command::new("sh")
         .args(["-c", limited])
@@ -169,6 +181,7 @@ fn selectors_echo_says_what_to_do_when_there_are_too_few_descriptors() {
 
 #[test]
 fn selectors_chat_passes_on_what_each_says_to_all() {
+    let _bound = bounded();
     let text = plain(&run("selectors_chat", &[]));
     for said in ["hello", "hello to you"] {
         let heard = format!("guest N hears: N:N:N ADDRESS data = {said}");
@@ -179,6 +192,7 @@ fn selectors_chat_passes_on_what_each_says_to_all() {
 
 #[test]
 fn selectors_chat_is_open_to_guests_from_elsewhere() {
+    let _bound = bounded();
     let mut chat = Running::start("selectors_chat", &["0"]);
     let (address, mut output) = chat.address();
     let mut line = String::new();
@@ -207,6 +221,7 @@ fn selectors_chat_is_open_to_guests_from_elsewhere() {
 
 #[test]
 fn selectors_http_answers_and_stops() {
+    let _bound = bounded();
     let text = run("selectors_http", &[]);
     for (line, times) in [
         ("GET /welcome", 2),
@@ -222,6 +237,7 @@ fn selectors_http_answers_and_stops() {
 
 #[test]
 fn selectors_http_serves_a_port_until_it_is_told_to_quit() {
+    let _bound = bounded();
     let mut server = Running::start("selectors_http", &["0"]);
     let (address, mut output) = server.address();
     // Whoever says nothing, or nonsense, is no reason to stop.
@@ -254,6 +270,7 @@ fn selectors_http_serves_a_port_until_it_is_told_to_quit() {
 
 #[test]
 fn every_one_with_arguments_explains_them() {
+    let _bound = bounded();
     for name in [
         "select_answers",
         "selectors_chat",
@@ -267,6 +284,7 @@ fn every_one_with_arguments_explains_them() {
 
 #[test]
 fn a_port_that_is_taken_is_named() {
+    let _bound = bounded();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     for name in ["select_answers", "selectors_chat", "selectors_http"] {

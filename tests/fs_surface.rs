@@ -139,14 +139,19 @@ macro_rules! surface {
 surface!(theirs, std);
 surface!(ours, greenroom);
 
+mod bounded;
+
+use bounded::bounded;
 #[test]
 fn the_same_text_compiles_against_both() {
+    let _bound = bounded();
     theirs::names();
     ours::names();
 }
 
 #[test]
 fn what_std_has_since_1_89() {
+    let _bound = bounded();
     use greenroom::fs::{File, TryLockError};
     use std::io::Result;
     let _: fn(&File) -> Result<()> = File::lock;

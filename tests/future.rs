@@ -65,6 +65,7 @@ impl Drop for Tokio {
 
 #[test]
 fn a_future_that_is_ready_needs_no_hub() {
+    let _bound = bounded();
     let bare = thread::spawn(|| (block_on(async { 42 }), hub::stats()));
     let (answer, stats) = bare.join().unwrap();
     assert_eq!(answer, 42);
@@ -73,6 +74,7 @@ fn a_future_that_is_ready_needs_no_hub() {
 
 #[test]
 fn a_greenlet_awaits_while_others_run() {
+    let _bound = bounded();
     sim::run(1, || {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let waits = greenroom::spawn(move || block_on(receiver));
@@ -109,6 +111,7 @@ fn a_plain_thread_awaits_what_a_greenlet_sends() {
 
 #[test]
 fn a_future_that_wakes_itself_lets_others_run() {
+    let _bound = bounded();
     let spins = Rc::new(Cell::new(0u64));
     let count = Rc::clone(&spins);
     let spinner = greenroom::spawn_local(move || {
@@ -127,6 +130,7 @@ fn a_future_that_wakes_itself_lets_others_run() {
 
 #[test]
 fn a_kill_or_a_timeout_drops_the_future() {
+    let _bound = bounded();
     sim::run(2, || {
         let dropped = Rc::new(Cell::new(false));
         let never = Never(Rc::clone(&dropped));
@@ -144,6 +148,7 @@ fn a_kill_or_a_timeout_drops_the_future() {
 
 #[test]
 fn a_future_that_nobody_can_wake_is_a_deadlock_that_is_told() {
+    let _bound = bounded();
     let dropped = Rc::new(Cell::new(false));
     let never = Never(Rc::clone(&dropped));
     let stuck = std::panic::AssertUnwindSafe(|| sim::run(3, || block_on(never)));
@@ -155,6 +160,7 @@ fn a_future_that_nobody_can_wake_is_a_deadlock_that_is_told() {
 
 #[test]
 fn a_waker_that_is_called_late_harms_nobody() {
+    let _bound = bounded();
     let kept: Rc<Cell<Option<Waker>>> = Rc::default();
     let mut first = true;
     block_on(poll_fn(|context| {
@@ -173,6 +179,7 @@ fn a_waker_that_is_called_late_harms_nobody() {
 
 #[test]
 fn block_on_nests() {
+    let _bound = bounded();
     let nested = block_on(async { block_on(async { block_on(async { 5 }) }) });
     assert_eq!(nested, 5);
 }
@@ -194,6 +201,7 @@ fn a_greenlet_is_awaited_by_tokio() {
 
 #[test]
 fn a_greenlet_that_has_ended_is_ready_at_once() {
+    let _bound = bounded();
     let greenlet = greenroom::spawn(|| 1);
     greenroom::yield_now();
     let mut joined = pin!(greenlet.into_future());
@@ -205,6 +213,7 @@ fn a_greenlet_that_has_ended_is_ready_at_once() {
 
 #[test]
 fn a_join_that_is_dropped_detaches_and_wakes_nobody() {
+    let _bound = bounded();
     let woken = Arc::new(Mutex::new(0));
     struct Count(Arc<Mutex<u32>>);
     impl std::task::Wake for Count {
@@ -228,6 +237,7 @@ fn a_join_that_is_dropped_detaches_and_wakes_nobody() {
 
 #[test]
 fn the_greenlet_of_a_join_can_be_killed() {
+    let _bound = bounded();
     let greenlet = greenroom::spawn(greenroom::thread::park);
     let joined = greenlet.into_future();
     joined.handle().unwrap().kill();
@@ -252,6 +262,7 @@ fn a_result_is_awaited_on_both_sides() {
 
 #[test]
 fn a_result_that_is_no_longer_awaited_wakes_nobody() {
+    let _bound = bounded();
     let result = AsyncResult::new();
     let late = sim::run(4, || with_timeout(ms(1), || block_on(&result)).is_err());
     assert!(late);

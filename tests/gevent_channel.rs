@@ -2,6 +2,7 @@
 //! re-written in our words after the test that each names, not copied.
 mod gevent_support;
 
+use gevent_support::bounded;
 use gevent_support::{LONG, Notes, ms};
 use greenroom::sync::{
     Arc, Channel, GetError, GetTimeoutError, PutError, PutTimeoutError, TryGetError, TryPutError,
@@ -17,6 +18,7 @@ fn shared<T>() -> (Arc<Channel<T>>, Arc<Channel<T>>) {
 // 72: test__queue.py TestChannel.test_send
 #[test]
 fn a_put_goes_on_after_its_taker() {
+    let _bound = bounded();
     let (channel, theirs) = shared();
     let notes = Notes::new();
     let (note, their_note) = (notes.pen(), notes.pen());
@@ -37,6 +39,7 @@ fn a_put_goes_on_after_its_taker() {
 // 72: test__queue.py TestChannel.test_wait
 #[test]
 fn a_get_goes_on_before_its_putter() {
+    let _bound = bounded();
     let (channel, theirs) = shared();
     let notes = Notes::new();
     let (note, their_note) = (notes.pen(), notes.pen());
@@ -65,6 +68,7 @@ fn a_get_goes_on_before_its_putter() {
 // 73: test__queue.py test_zero_max_size
 #[test]
 fn a_put_is_not_over_before_a_get() {
+    let _bound = bounded();
     sim::run(73, || {
         let (channel, theirs) = shared();
         let putter = spawn(move || theirs.put("hi"));
@@ -78,6 +82,7 @@ fn a_put_is_not_over_before_a_get() {
 // 1.7: qsize is 0, empty() and full() are both true, balance is putters less getters
 #[test]
 fn a_channel_holds_nothing_and_knows_who_waits() {
+    let _bound = bounded();
     let (channel, theirs) = shared();
     assert_eq!((channel.len(), channel.capacity()), (0, Some(0)));
     assert!(channel.is_empty() && channel.is_full());
@@ -100,6 +105,7 @@ fn a_channel_holds_nothing_and_knows_who_waits() {
 // 1.7: put_nowait succeeds if a getter is parked, get_nowait if a putter is
 #[test]
 fn what_does_not_wait_succeeds_if_the_other_side_waits() {
+    let _bound = bounded();
     let (channel, theirs) = shared();
     assert_eq!(channel.try_put(1), Err(TryPutError::Full(1)));
     assert_eq!(channel.try_get(), Err(TryGetError::Empty));
@@ -127,6 +133,7 @@ fn what_does_not_wait_succeeds_if_the_other_side_waits() {
 // 69, for channels: whoever gives up takes or leaves nothing
 #[test]
 fn who_gives_up_leaves_nothing_behind() {
+    let _bound = bounded();
     sim::run(69, || {
         let channel = Channel::new();
         assert_eq!(
@@ -160,6 +167,7 @@ fn unwound_after(wait: impl Fn() + Send + 'static, meanwhile: impl FnOnce()) {
 // 69, for channels: the getter who was woken is killed before it runs
 #[test]
 fn what_was_handed_to_a_getter_that_is_killed_goes_to_the_next() {
+    let _bound = bounded();
     let (channel, theirs) = shared();
     let get = move || assert!(theirs.get().is_err());
     unwound_after(get, || {
@@ -172,6 +180,7 @@ fn what_was_handed_to_a_getter_that_is_killed_goes_to_the_next() {
 // 69, for channels: the putter is killed while nobody has come for its item
 #[test]
 fn the_offer_of_a_putter_that_is_killed_is_withdrawn() {
+    let _bound = bounded();
     let (channel, theirs) = shared();
     let put = move || assert!(theirs.put(1).is_err());
     unwound_after(put, || assert_eq!(channel.balance(), 1));
@@ -184,6 +193,7 @@ fn the_offer_of_a_putter_that_is_killed_is_withdrawn() {
 // 69, for channels: the putter is killed while a getter is on its way
 #[test]
 fn an_item_that_a_getter_was_woken_for_is_had_though_its_putter_is_killed() {
+    let _bound = bounded();
     let (channel, theirs) = shared();
     let getter = {
         let theirs = Arc::clone(&theirs);
@@ -205,6 +215,7 @@ fn an_item_that_a_getter_was_woken_for_is_had_though_its_putter_is_killed() {
 // 75, for channels
 #[test]
 fn a_closed_channel_gives_back_what_was_offered() {
+    let _bound = bounded();
     let (channel, theirs) = shared();
     let putters = [1, 2].map(|n| {
         let theirs = Arc::clone(&theirs);
@@ -227,6 +238,7 @@ fn a_closed_channel_gives_back_what_was_offered() {
 // 75, for channels: those who wait for an item
 #[test]
 fn a_closed_channel_wakes_its_getters() {
+    let _bound = bounded();
     for immediate in [false, true] {
         let (channel, theirs) = shared::<u8>();
         let getter = spawn(move || theirs.get());
@@ -239,6 +251,7 @@ fn a_closed_channel_wakes_its_getters() {
 // 75, for channels: what was handed over but not seen yet
 #[test]
 fn what_a_getter_was_woken_for_is_had_after_a_close_but_not_after_a_shutdown_now() {
+    let _bound = bounded();
     for immediate in [false, true] {
         let (channel, theirs) = shared();
         let getter = spawn(move || theirs.get());

@@ -115,6 +115,7 @@ fn every_name_in_the_hosts_file_is_what_libc_says() {
 // 97: Test127001, TestInternational's literals, test_ipv6
 #[test]
 fn literal_addresses_are_what_std_says() {
+    let _bound = bounded();
     for host in [
         "127.0.0.1",
         "0.0.0.0",

@@ -29,6 +29,7 @@ fn waiters(event: &Arc<Event>, count: usize, notes: &Notes<usize>) {
 // 55: test__event.py TestEvent_SetThenClear, 1, 100 and 1000 waiters
 #[test]
 fn a_set_that_is_cleared_at_once_wakes_all_who_waited_in_their_order() {
+    let _bound = bounded();
     for count in [1, 100, 1000] {
         let (event, notes) = (event(), Notes::new());
         waiters(&event, count, &notes);
@@ -48,6 +49,7 @@ fn a_set_that_is_cleared_at_once_wakes_all_who_waited_in_their_order() {
 // 55, with a limit: the waiters return that it was set
 #[test]
 fn whoever_waited_when_it_was_set_is_told_so_although_it_was_cleared() {
+    let _bound = bounded();
     let event = event();
     let theirs = Arc::clone(&event);
     let waiter = spawn(move || theirs.wait_timeout(LONG));
@@ -60,6 +62,7 @@ fn whoever_waited_when_it_was_set_is_told_so_although_it_was_cleared() {
 // 56: test__event.py test_wait_while_notifying
 #[test]
 fn who_finds_it_set_while_others_are_being_woken_runs_after_them() {
+    let _bound = bounded();
     let (event, notes) = (event(), Notes::new());
     waiters(&event, 2, &notes);
     event.set();
@@ -71,6 +74,7 @@ fn who_finds_it_set_while_others_are_being_woken_runs_after_them() {
 // 56, its other half: nobody waits for those who have run already
 #[test]
 fn who_finds_it_set_with_nobody_being_woken_goes_on_at_once() {
+    let _bound = bounded();
     let (event, notes) = (event(), Notes::new());
     waiters(&event, 2, &notes);
     event.set();
@@ -87,6 +91,7 @@ fn who_finds_it_set_with_nobody_being_woken_goes_on_at_once() {
 // 57: test__event.py test_set_during_wait
 #[test]
 fn who_waits_again_after_a_clear_needs_another_set() {
+    let _bound = bounded();
     let event = event();
     let theirs = Arc::clone(&event);
     let waiter = spawn(move || {
@@ -103,6 +108,7 @@ fn who_waits_again_after_a_clear_needs_another_set() {
 // 58: test__event.py test_gevent_wait_twice_when_already_set
 #[test]
 fn waiting_for_an_event_that_is_set_works_again_and_again() {
+    let _bound = bounded();
     let event = Event::new();
     event.set();
     for _ in 0..2 {
@@ -130,6 +136,7 @@ fn mixed(ready: usize, test: impl FnOnce(&[&dyn Waitable])) {
 // 59: test__event.py TestWait, TestWait_count1, TestWait_count2, TestWait_notimeout
 #[test]
 fn as_many_of_a_mixture_are_waited_for_as_were_asked_for() {
+    let _bound = bounded();
     sim::run(59, || {
         for count in [1, 2] {
             mixed(3, |objects| {
@@ -155,6 +162,7 @@ fn as_many_of_a_mixture_are_waited_for_as_were_asked_for() {
 // 59, 66: test__event.py TestWait, test__iwait.py: losers are left as they were
 #[test]
 fn an_object_that_was_waited_for_in_vain_has_no_waiters_left() {
+    let _bound = bounded();
     let (never, now) = (Event::new(), Event::new());
     now.set();
     let mut first = iwait([&never, &now]);
@@ -167,6 +175,7 @@ fn an_object_that_was_waited_for_in_vain_has_no_waiters_left() {
 // 66: test__iwait.py: in the order of readiness, whatever the consumer does in between
 #[test]
 fn objects_come_in_the_order_in_which_they_became_ready() {
+    let _bound = bounded();
     sim::run(66, || {
         let events = [(); 3].map(|()| event());
         for (delay, index) in [(1, 2), (2, 0), (3, 1)] {
@@ -243,6 +252,7 @@ fn a_value_is_set_although_the_thread_of_a_waiter_has_ended() {
 // 55 to 60, their common ground: a value is there for all, again and again
 #[test]
 fn every_getter_gets_the_value_and_so_do_those_who_come_later() {
+    let _bound = bounded();
     let result = Arc::new(AsyncResult::new());
     let getters: Vec<_> = (0..10)
         .map(|_| {
@@ -262,6 +272,7 @@ fn every_getter_gets_the_value_and_so_do_those_who_come_later() {
 // 1.6 of the list: a second set overwrites
 #[test]
 fn a_second_value_replaces_the_first() {
+    let _bound = bounded();
     let result = AsyncResult::from(1);
     result.set(2);
     assert_eq!(result.get(), 2);
@@ -270,6 +281,7 @@ fn a_second_value_replaces_the_first() {
 // 1.6 of the list: `set_exception`
 #[test]
 fn a_result_that_failed_is_set_but_not_in_order() {
+    let _bound = bounded();
     let result = Arc::new(AsyncResult::<Result<u8, &str>>::new());
     let theirs = Arc::clone(&result);
     let getter = spawn(move || theirs.get());
@@ -298,6 +310,7 @@ fn a_result_follows_a_greenlet_that_returns_panics_or_is_killed() {
 // 54, for events and results: a limit is kept, and no value is made up
 #[test]
 fn a_wait_ends_at_its_limit_and_not_before() {
+    let _bound = bounded();
     sim::run(54, || {
         let (event, result) = (Event::new(), AsyncResult::<u8>::new());
         for limit in [ms(0), ms(1), ms(10_000)] {
@@ -314,6 +327,7 @@ fn a_wait_ends_at_its_limit_and_not_before() {
 
 #[test]
 fn a_limit_beyond_the_end_of_the_clock_is_none() {
+    let _bound = bounded();
     let event = event();
     let theirs = Arc::clone(&event);
     spawn(move || theirs.set());
@@ -323,6 +337,7 @@ fn a_limit_beyond_the_end_of_the_clock_is_none() {
 // 36: test__hub.py, LoopExit: an event that nobody can set
 #[test]
 fn a_wait_for_an_event_that_nobody_can_set_is_a_panic_that_lists_all() {
+    let _bound = bounded();
     if !is_alone() {
         passes_alone("a_wait_for_an_event_that_nobody_can_set_is_a_panic_that_lists_all");
         return;
@@ -342,6 +357,7 @@ fn a_wait_for_an_event_that_nobody_can_set_is_a_panic_that_lists_all() {
 /// Threads of a pool that wait for work are nobody who could set it.
 #[test]
 fn a_wait_for_an_event_that_nobody_can_set_is_found_out_after_a_pool_was_used() {
+    let _bound = bounded();
     if !is_alone() {
         passes_alone("a_wait_for_an_event_that_nobody_can_set_is_found_out_after_a_pool_was_used");
         return;

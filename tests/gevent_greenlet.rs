@@ -3,6 +3,7 @@
 //! `gevent_greenlet_ends.rs`, 22 to 26 in `gevent_greenlet_events.rs`.
 mod gevent_support;
 
+use gevent_support::bounded;
 use gevent_support::{LONG, Notes, both, is_alone, ms, passes_alone};
 use greenroom::{Greenlet, GreenletRef, sim, with_timeout};
 use std::panic::{self, AssertUnwindSafe};
@@ -28,6 +29,7 @@ fn stubborn() -> Greenlet<()> {
 // 1: test__order.py
 #[test]
 fn spawned_greenlets_run_in_order_once_their_spawner_parks() {
+    let _bound = bounded();
     let notes = Notes::new();
     for number in 1..=3 {
         let pen = notes.pen();
@@ -41,6 +43,7 @@ fn spawned_greenlets_run_in_order_once_their_spawner_parks() {
 // 2: test__greenlet.py TestBasic.test_simple_exit
 #[test]
 fn a_greenlet_is_spawned_then_runs_then_has_finished_with_its_value() {
+    let _bound = bounded();
     sim::run(2, || {
         let greenlet = greenroom::spawn(|| {
             greenroom::sleep(ms(10));
@@ -61,6 +64,7 @@ fn a_greenlet_is_spawned_then_runs_then_has_finished_with_its_value() {
 // 3: test__greenlet.py test_error_exit
 #[test]
 fn a_panic_ends_its_greenlet_and_nobody_else() {
+    let _bound = bounded();
     sim::run(3, || {
         let failing = greenroom::spawn(|| -> u32 { panic!("the error") });
         let other = greenroom::spawn(|| greenroom::sleep(ms(10)));
@@ -76,6 +80,7 @@ fn a_panic_ends_its_greenlet_and_nobody_else() {
 // 3: test__greenlet.py test_error_exit, its second half
 #[test]
 fn a_panic_is_reported_once_with_the_greenlet_that_it_was() {
+    let _bound = bounded();
     if is_alone() {
         let named = greenroom::Builder::new().name("unlucky".into());
         let failing = named.spawn(|| panic!("the only error")).unwrap();
@@ -92,6 +97,7 @@ fn a_panic_is_reported_once_with_the_greenlet_that_it_was() {
 // `FnOnce`, and spawning starts it. What is left: nothing runs a finished one again.
 #[test]
 fn a_finished_greenlet_does_not_run_again() {
+    let _bound = bounded();
     sim::run(4, || {
         let runs = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&runs);
@@ -109,6 +115,7 @@ fn a_finished_greenlet_does_not_run_again() {
 // wait are told of the end.
 #[test]
 fn a_panic_payload_arrives_unchanged_and_everybody_who_waits_is_told() {
+    let _bound = bounded();
     sim::run(5, || {
         let payload = Arc::new("the same object");
         let theirs = Arc::clone(&payload);
@@ -135,6 +142,7 @@ fn a_panic_payload_arrives_unchanged_and_everybody_who_waits_is_told() {
 // 5: test__greenlet.py TestGet, `get(block=False)`
 #[test]
 fn join_without_time_gives_an_unfinished_greenlet_back() {
+    let _bound = bounded();
     sim::run(5, || {
         let greenlet = sleeper();
         let before = greenroom::now();
@@ -147,6 +155,7 @@ fn join_without_time_gives_an_unfinished_greenlet_back() {
 // 6: testing/timing.py AbstractGenericWaitTestCase over join
 #[test]
 fn join_timeout_gives_the_greenlet_back_alive_when_the_time_is_up() {
+    let _bound = bounded();
     sim::run(6, || {
         let before = greenroom::now();
         let greenlet = sleeper().join_timeout(ms(10)).unwrap_err();
@@ -160,6 +169,7 @@ fn join_timeout_gives_the_greenlet_back_alive_when_the_time_is_up() {
 // 6: testing/timing.py test_outer_timeout_is_not_lost
 #[test]
 fn an_outer_timeout_passes_through_join_wait_iwait_and_killall() {
+    let _bound = bounded();
     sim::run(6, || {
         let within = |wait: &dyn Fn()| {
             let before = greenroom::now();
@@ -181,6 +191,7 @@ fn an_outer_timeout_passes_through_join_wait_iwait_and_killall() {
 // 7: test__greenlet.py TestKill, test__issue330.py
 #[test]
 fn a_greenlet_killed_before_its_start_never_runs_and_its_links_fire() {
+    let _bound = bounded();
     type Body = Box<dyn FnOnce() + Send>;
     sim::run(7, || {
         let notes = Notes::new();
@@ -209,6 +220,7 @@ fn a_greenlet_killed_before_its_start_never_runs_and_its_links_fire() {
 // 7: test__greenlet.py TestKillAfterStartLater, its reverse: only a kill ends that wait early
 #[test]
 fn an_unpark_does_not_start_a_greenlet_before_its_time() {
+    let _bound = bounded();
     sim::run(7, || {
         let before = greenroom::now();
         let late = greenroom::spawn_later(ms(100), greenroom::now);
@@ -221,6 +233,7 @@ fn an_unpark_does_not_start_a_greenlet_before_its_time() {
 // of its own will is told apart from it, also when the kill came first.
 #[test]
 fn a_panic_on_the_way_out_of_a_kill_is_a_panic_and_a_kill_is_a_kill() {
+    let _bound = bounded();
     struct Fails;
     impl Drop for Fails {
         fn drop(&mut self) {
@@ -252,6 +265,7 @@ fn a_panic_on_the_way_out_of_a_kill_is_a_panic_and_a_kill_is_a_kill() {
 // 9: test__greenlet.py TestKill
 #[test]
 fn a_second_kill_and_a_kill_of_a_finished_greenlet_change_nothing() {
+    let _bound = bounded();
     sim::run(9, || {
         let killed = sleeper();
         settle();
@@ -273,6 +287,7 @@ fn a_second_kill_and_a_kill_of_a_finished_greenlet_change_nothing() {
 // 10: test__greenlet.py, test__greenletset.py: `kill(block=False)`
 #[test]
 fn kill_returns_at_once_and_the_greenlet_ends_when_the_killer_parks() {
+    let _bound = bounded();
     let greenlet = sleeper();
     greenroom::yield_now();
     greenlet.kill();
@@ -284,6 +299,7 @@ fn kill_returns_at_once_and_the_greenlet_ends_when_the_killer_parks() {
 // 11: gevent, `kill(timeout=..)` of a greenlet that swallows it
 #[test]
 fn a_limited_kill_of_a_shielded_greenlet_returns_in_time_and_finds_it_alive() {
+    let _bound = bounded();
     sim::run(11, || {
         let greenlet = stubborn();
         settle();
@@ -299,6 +315,7 @@ fn a_limited_kill_of_a_shielded_greenlet_returns_in_time_and_finds_it_alive() {
 // 11, its other half: a kill that is swallowed is met again.
 #[test]
 fn a_swallowed_kill_comes_again_at_the_next_park() {
+    let _bound = bounded();
     sim::run(11, || {
         let swallowed = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&swallowed);
@@ -321,6 +338,7 @@ fn a_swallowed_kill_comes_again_at_the_next_park() {
 // 12: gevent, `kill` of a greenlet with a `finally` that blocks
 #[test]
 fn kill_waits_for_destructors_that_park() {
+    let _bound = bounded();
     struct Slow(Arc<AtomicBool>);
     impl Drop for Slow {
         fn drop(&mut self) {
@@ -346,6 +364,7 @@ fn kill_waits_for_destructors_that_park() {
 // 13: test__greenletset.py test_killall_iterable_argument_timeout_not_started
 #[test]
 fn killall_of_greenlets_that_never_started_takes_no_time() {
+    let _bound = bounded();
     sim::run(13, || {
         let greenlets: Vec<_> = (0..10).map(|_| stubborn()).collect();
         let before = greenroom::now();
@@ -361,6 +380,7 @@ fn killall_of_greenlets_that_never_started_takes_no_time() {
 // here the survivors are counted.
 #[test]
 fn killall_counts_those_that_withstand_it_until_the_time_is_up() {
+    let _bound = bounded();
     sim::run(13, || {
         let greenlets = [stubborn(), sleeper(), stubborn()];
         greenroom::sleep(ms(1));
@@ -376,6 +396,7 @@ fn killall_counts_those_that_withstand_it_until_the_time_is_up() {
 // here; every kind of collection of handles does.
 #[test]
 fn killall_and_joinall_take_arrays_vectors_options_and_iterators() {
+    let _bound = bounded();
     sim::run(14, || {
         let array = [sleeper(), sleeper()];
         let vector = vec![sleeper()];
@@ -400,6 +421,7 @@ fn killall_and_joinall_take_arrays_vectors_options_and_iterators() {
 // 14, with the greenlets of a scope, which have handles of another type
 #[test]
 fn the_greenlets_of_a_scope_can_be_killed_and_waited_for() {
+    let _bound = bounded();
     sim::run(14, || {
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
             greenroom::scope(|scope| {

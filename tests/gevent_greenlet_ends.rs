@@ -3,6 +3,7 @@
 //! copied.
 mod gevent_support;
 
+use gevent_support::bounded;
 use gevent_support::{LONG, Notes, ms};
 use greenroom::{Greenlet, sim};
 use std::cell::Cell;
@@ -24,6 +25,7 @@ fn ending_after(delay: u64) -> Greenlet<()> {
 // `iwait` here: by readiness, not by position.
 #[test]
 fn the_first_error_in_time_comes_first_whatever_its_position() {
+    let _bound = bounded();
     sim::run(15, || {
         let greenlets = [failing_after(30), ending_after(5), failing_after(10)];
         let order: Vec<_> = greenroom::iwait(&greenlets).map(Greenlet::id).collect();
@@ -44,6 +46,7 @@ fn the_first_error_in_time_comes_first_whatever_its_position() {
 // 16: test__greenlet.py test_joinall_count_raise_error
 #[test]
 fn a_wait_for_one_returns_with_the_failing_one_and_leaves_the_sleeper_alone() {
+    let _bound = bounded();
     sim::run(16, || {
         let greenlets = [ending_after(60_000), failing_after(10)];
         let before = greenroom::now();
@@ -62,6 +65,7 @@ fn a_wait_for_one_returns_with_the_failing_one_and_leaves_the_sleeper_alone() {
 // 16: test__greenlet.py, `joinall(timeout=..)`
 #[test]
 fn a_wait_returns_those_that_are_ready_when_its_time_is_up() {
+    let _bound = bounded();
     sim::run(16, || {
         let greenlets = [ending_after(60_000), ending_after(20), ending_after(10)];
         let before = greenroom::now();
@@ -75,6 +79,7 @@ fn a_wait_returns_those_that_are_ready_when_its_time_is_up() {
 // 17: test__joinall.py
 #[test]
 fn a_greenlet_given_twice_is_waited_for_once_and_comes_twice() {
+    let _bound = bounded();
     sim::run(17, || {
         let (slow, fast) = (ending_after(20), ending_after(10));
         let order = greenroom::wait([&slow, &fast, &slow]).ready();
@@ -89,6 +94,7 @@ fn a_greenlet_given_twice_is_waited_for_once_and_comes_twice() {
 // 18: test__order.py TestM
 #[test]
 fn a_thousand_links_run_in_the_order_of_linking() {
+    let _bound = bounded();
     let notes = Notes::new();
     let greenlet = greenroom::spawn(|| ());
     for number in 0..1000 {
@@ -105,6 +111,7 @@ fn a_thousand_links_run_in_the_order_of_linking() {
 // of every end.
 #[test]
 fn a_link_fires_once_for_a_value_a_panic_and_a_kill() {
+    let _bound = bounded();
     sim::run(19, || {
         let greenlets = [ending_after(1), failing_after(1), ending_after(60_000)];
         let notes = Notes::new();
@@ -126,6 +133,7 @@ fn a_link_fires_once_for_a_value_a_panic_and_a_kill() {
 // 19: test__greenlet.py test_link_to_current and relatives: after completion
 #[test]
 fn a_link_made_after_the_end_fires_still_and_never_at_once() {
+    let _bound = bounded();
     sim::run(19, || {
         let notes = Notes::new();
         let greenlet = ending_after(0);
@@ -142,6 +150,7 @@ fn a_link_made_after_the_end_fires_still_and_never_at_once() {
 // 20: test__greenlet.py test_multiple_listeners_error
 #[test]
 fn a_panic_in_a_link_does_not_stop_the_others() {
+    let _bound = bounded();
     let notes = Notes::new();
     let greenlet = greenroom::spawn(|| ());
     let pen = notes.pen();
@@ -157,6 +166,7 @@ fn a_panic_in_a_link_does_not_stop_the_others() {
 // 20: test__greenlet.py test_multiple_listeners_error_unlink
 #[test]
 fn a_link_that_unlinks_a_later_one_prevents_it() {
+    let _bound = bounded();
     let notes = Notes::new();
     let greenlet = greenroom::spawn(|| ());
     let (give, take) = std::sync::mpsc::channel::<greenroom::Link>();
@@ -172,6 +182,7 @@ fn a_link_that_unlinks_a_later_one_prevents_it() {
 // 20: test__greenlet.py, `unlink`
 #[test]
 fn unlink_is_in_time_until_the_link_has_run() {
+    let _bound = bounded();
     sim::run(20, || {
         let greenlet = ending_after(10);
         assert!(greenlet.link(|_| unreachable!()).unlink());
@@ -184,6 +195,7 @@ fn unlink_is_in_time_until_the_link_has_run() {
 // 21: test__greenlet.py TestContextManager
 #[test]
 fn leaving_a_scope_joins_its_greenlets() {
+    let _bound = bounded();
     sim::run(21, || {
         let ended = Cell::new(0);
         let before = greenroom::now();
@@ -204,6 +216,7 @@ fn leaving_a_scope_joins_its_greenlets() {
 // 21: test__greenlet.py TestContextManager, the body raises
 #[test]
 fn a_panic_in_the_body_of_a_scope_kills_its_greenlets_and_goes_on() {
+    let _bound = bounded();
     sim::run(21, || {
         let finished = Cell::new(false);
         let before = greenroom::now();

@@ -3,6 +3,7 @@
 //! our words after the test that each names, not copied.
 mod gevent_support;
 
+use gevent_support::bounded;
 use gevent_support::{LONG, alone, both, is_alone, ms};
 use greenroom::hub::{self, Event};
 use greenroom::{Greenlet, GreenletId, sim};
@@ -40,6 +41,7 @@ fn switched(event: &Event<'_>) -> Option<(GreenletId, GreenletId)> {
 // 22: test__greenlet.py test_add_spawn_callback
 #[test]
 fn a_subscriber_hears_of_every_spawn_until_its_subscription_is_dropped() {
+    let _bound = bounded();
     sim::run(22, || {
         let (subscription, log) = listen(spawned);
         let mut ids = vec![
@@ -63,6 +65,7 @@ fn a_subscriber_hears_of_every_spawn_until_its_subscription_is_dropped() {
 // 22: what the callback is told
 #[test]
 fn a_spawn_is_told_with_the_name_and_the_place_of_the_greenlet() {
+    let _bound = bounded();
     let (_subscription, log) = listen(|event| match event {
         Event::Spawned { name, location, .. } => {
             Some((name.map(String::from), location.file(), location.line()))
@@ -81,6 +84,7 @@ fn a_spawn_is_told_with_the_name_and_the_place_of_the_greenlet() {
 // 22: the same, for the end
 #[test]
 fn an_end_is_told_once_whatever_it_was() {
+    let _bound = bounded();
     sim::run(22, || {
         let (_subscription, log) = listen(|event| match event {
             Event::Finished { id, .. } => Some(*id),
@@ -105,6 +109,7 @@ fn an_end_is_told_once_whatever_it_was() {
 // 22: callbacks are removed, also by themselves
 #[test]
 fn a_subscription_can_be_dropped_by_its_own_callback() {
+    let _bound = bounded();
     thread_local! {
         static SLOT: Cell<Option<hub::Subscription>> = const { Cell::new(None) };
     }
@@ -122,6 +127,7 @@ fn a_subscription_can_be_dropped_by_its_own_callback() {
 // 22: the listener ends with its hub, or before
 #[test]
 fn a_subscription_may_outlive_its_hub_and_hears_of_no_other() {
+    let _bound = bounded();
     let captured = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&captured);
     let subscription = greenroom::run(|| {
@@ -142,6 +148,7 @@ fn a_subscription_may_outlive_its_hub_and_hears_of_no_other() {
 // 22: what a callback does is not told to it, or it would never end
 #[test]
 fn a_callback_may_spawn_and_subscribe() {
+    let _bound = bounded();
     type Made = Vec<(Greenlet<i32>, hub::Subscription)>;
     thread_local! {
         static MADE: RefCell<Made> = const { RefCell::new(Vec::new()) };
@@ -164,6 +171,7 @@ fn a_callback_may_spawn_and_subscribe() {
 // 23: test__greenlet.py test_tree_locals
 #[test]
 fn tree_locals_are_shared_down_the_tree_and_separate_between_trees() {
+    let _bound = bounded();
     greenroom::tree_local! {
         static WORK: RefCell<Vec<u32>> = RefCell::default();
     }
@@ -192,6 +200,7 @@ fn tree_locals_are_shared_down_the_tree_and_separate_between_trees() {
 // 23: where a tree begins, for which gevent has the dictionary of the topmost greenlet
 #[test]
 fn a_tree_begins_with_the_first_use_of_each_key() {
+    let _bound = bounded();
     greenroom::tree_local! {
         static EARLY: Cell<u32> = Cell::new(0);
         static LATE: Cell<u32> = Cell::new(0)
@@ -211,6 +220,7 @@ fn a_tree_begins_with_the_first_use_of_each_key() {
 // 23: the values end with their tree
 #[test]
 fn a_tree_local_lives_until_the_last_of_its_tree_has_ended() {
+    let _bound = bounded();
     struct Loud(Cell<Option<std::sync::mpsc::Sender<()>>>);
     impl Drop for Loud {
         fn drop(&mut self) {
@@ -237,6 +247,7 @@ fn a_tree_local_lives_until_the_last_of_its_tree_has_ended() {
 // 23: from one hub to another only by hand
 #[test]
 fn tree_locals_do_not_cross_to_another_hub() {
+    let _bound = bounded();
     greenroom::tree_local! {
         static HERE: Cell<u32> = Cell::new(0);
     }
@@ -257,6 +268,7 @@ fn tree_locals_do_not_cross_to_another_hub() {
 // 24: test___ident.py
 #[test]
 fn minimal_ids_are_small_unique_among_the_living_and_used_again() {
+    let _bound = bounded();
     sim::run(24, || {
         let minimal = |greenlet: &Greenlet<()>| greenlet.thread().minimal_id().unwrap();
         assert_eq!(greenroom::current().minimal_id(), Some(0));
@@ -278,6 +290,7 @@ fn minimal_ids_are_small_unique_among_the_living_and_used_again() {
 // 25: test__greenlet.py TestDeadPropertyDuringSwitch
 #[test]
 fn the_target_of_a_switch_has_not_finished_while_the_switch_is_told() {
+    let _bound = bounded();
     let watched: Arc<Mutex<Option<Greenlet<()>>>> = Arc::default();
     let theirs = Arc::clone(&watched);
     let (_subscription, log) = listen(move |event| {
@@ -296,6 +309,7 @@ fn the_target_of_a_switch_has_not_finished_while_the_switch_is_told() {
 // 124: greenlet's test_tracing.py
 #[test]
 fn two_greenlets_that_take_turns_are_told_in_order() {
+    let _bound = bounded();
     let root = greenroom::current().id();
     let (subscription, log) = listen(switched);
     let spawn = || greenroom::spawn(greenroom::yield_now);
@@ -319,6 +333,7 @@ fn two_greenlets_that_take_turns_are_told_in_order() {
 // 124: greenlet's test_tracing.py, an exception in the tracer removes it
 #[test]
 fn a_callback_that_panics_is_not_called_again_and_harms_nobody() {
+    let _bound = bounded();
     let calls = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&calls);
     let _bad = hub::subscribe(move |_| {
@@ -344,6 +359,7 @@ fn recurse(depth: u64) -> u64 {
 // the process says whose it was and ends; in a process of its own.
 #[test]
 fn endless_recursion_ends_with_the_name_of_the_greenlet_and_an_abort() {
+    let _bound = bounded();
     use std::os::unix::process::ExitStatusExt;
     if is_alone() {
         let named = greenroom::Builder::new().name("bottomless".into());

@@ -48,6 +48,7 @@ fn message_of(f: impl FnOnce()) -> String {
 // 27: test__core_callback.py. `run_callback` is `HubHandle::spawn` here.
 #[test]
 fn what_is_sent_to_a_hub_is_pending_until_the_hub_runs_it() {
+    let _bound = bounded();
     let sent = hub::current().spawn(|| 7);
     assert!(!sent.is_finished());
     greenroom::idle();
@@ -71,6 +72,7 @@ fn what_is_sent_to_a_hub_can_be_killed_before_it_arrives() {
 // 28: test__loop_callback.py, test__nondefaultloop.py
 #[test]
 fn wait_idle_runs_what_was_sent_and_returns_when_nothing_is_left() {
+    let _bound = bounded();
     sim::run(28, || {
         assert!(hub::wait_idle(None));
         let notes = Notes::new();
@@ -88,6 +90,7 @@ fn wait_idle_runs_what_was_sent_and_returns_when_nothing_is_left() {
 // 29: test__order.py TestSleep0
 #[test]
 fn two_greenlets_that_sleep_for_no_time_take_turns() {
+    let _bound = bounded();
     let notes = Notes::new();
     let greenlets = [1, 2].map(|number| {
         let pen = notes.pen();
@@ -137,6 +140,7 @@ fn timers_and_descriptors_are_served_though_somebody_spins() {
 // 32: test__hub_join.py, test__hub_join_timeout.py
 #[test]
 fn wait_idle_is_false_at_its_limit_true_at_the_end_and_can_be_repeated() {
+    let _bound = bounded();
     sim::run(32, || {
         drop(greenroom::spawn(|| greenroom::sleep(ms(100))));
         let before = greenroom::now();
@@ -163,6 +167,7 @@ fn wait_idle_is_false_at_its_limit_true_at_the_end_and_can_be_repeated() {
 // left behind.
 #[test]
 fn a_timeout_that_is_over_holds_nobody() {
+    let _bound = bounded();
     sim::run(32, || {
         with_timeout(LONG, || greenroom::sleep(ms(1))).unwrap();
         let before = greenroom::now();
@@ -175,6 +180,7 @@ fn a_timeout_that_is_over_holds_nobody() {
 // 33: test__hub.py TestExceptionInMainloop, in a callback and in a timer
 #[test]
 fn panics_in_what_the_hub_starts_leave_it_going() {
+    let _bound = bounded();
     sim::run(33, || {
         let failing = [
             hub::current().spawn(|| panic!("sent from outside")),
@@ -193,6 +199,7 @@ fn panics_in_what_the_hub_starts_leave_it_going() {
 // panic hook and the payload's own destructor.
 #[test]
 fn a_payload_that_panics_when_it_is_dropped_does_not_stop_the_hub() {
+    let _bound = bounded();
     struct Bomb(Arc<AtomicUsize>);
     impl Drop for Bomb {
         fn drop(&mut self) {
@@ -217,6 +224,7 @@ fn a_payload_that_panics_when_it_is_dropped_does_not_stop_the_hub() {
 // user code runs inside the hub here is a subscriber to its events, and there it just blocks.
 #[test]
 fn what_would_park_inside_the_hub_blocks_its_thread_instead() {
+    let _bound = bounded();
     let turns = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&turns);
     let other = greenroom::spawn(move || {
@@ -273,6 +281,7 @@ fn what_would_park_inside_the_hub_passes_virtual_time() {
 // 36: test__queue.py test_peek_empty: nothing is left that could wake the root
 #[test]
 fn a_wait_that_can_never_end_panics_with_a_list_of_who_waits_for_what() {
+    let _bound = bounded();
     let waiting = greenroom::Builder::new().name("forgotten".into());
     let line = line!() + 1;
     let waiting = waiting.spawn(greenroom::thread::park).unwrap();
@@ -293,6 +302,7 @@ fn a_wait_that_can_never_end_panics_with_a_list_of_who_waits_for_what() {
 // 36: test__semaphore.py, a cycle
 #[test]
 fn greenlets_that_wait_for_each_other_are_found_out() {
+    let _bound = bounded();
     let (send, receive) = std::sync::mpsc::channel::<greenroom::Greenlet<()>>();
     let one = greenroom::spawn(move || {
         greenroom::yield_now();
@@ -396,6 +406,7 @@ fn timers_keep_their_time_beside_traffic_on_descriptors() {
 // 42: test__api_timeout.py test_*_calls_update_now, gevent #97
 #[test]
 fn a_sleep_after_a_computation_is_measured_from_its_call() {
+    let _bound = bounded();
     greenroom::sleep(ms(1));
     burn(60);
     let begin = Instant::now();
@@ -406,6 +417,7 @@ fn a_sleep_after_a_computation_is_measured_from_its_call() {
 // 42: the same for a timeout
 #[test]
 fn a_timeout_after_a_computation_is_measured_from_its_call() {
+    let _bound = bounded();
     greenroom::sleep(ms(1));
     burn(600);
     let outcome = with_timeout(ms(500), || greenroom::sleep(ms(1)));
@@ -440,6 +452,7 @@ fn several_readers_of_one_descriptor_are_served_in_the_order_of_arrival() {
 // 46: a wake that is meant for something else
 #[test]
 fn an_unpark_does_not_end_idle_before_its_time() {
+    let _bound = bounded();
     let me = greenroom::current();
     let worker = greenroom::spawn(move || {
         me.unpark();
@@ -460,6 +473,7 @@ fn idle_ends_at_the_limit_around_it() {
 // 46: test__issue639.py
 #[test]
 fn idle_returns_when_ready_work_is_done() {
+    let _bound = bounded();
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     let notes = Notes::new();
     let pen = notes.pen();

@@ -3,6 +3,7 @@
 //! words after the test that each names, not copied. Most run in a process of their own.
 mod gevent_support;
 
+use gevent_support::bounded;
 use gevent_support::{LONG, alone, both, is_alone, ms, passes_alone};
 use greenroom::hub;
 use greenroom::io::{Read, Write};
@@ -42,6 +43,7 @@ impl Child {
 // 34: test__hub.py TestHandleError: a handler that blocks
 #[test]
 fn a_panic_hook_that_parks_blocks_and_the_hub_goes_on() {
+    let _bound = bounded();
     if !is_alone() {
         passes_alone("a_panic_hook_that_parks_blocks_and_the_hub_goes_on");
         return;
@@ -57,6 +59,7 @@ fn a_panic_hook_that_parks_blocks_and_the_hub_goes_on() {
 // 37: test__systemerror.py. What is fatal to a process ends it from any greenlet.
 #[test]
 fn an_exit_in_a_greenlet_ends_the_process_with_its_code() {
+    let _bound = bounded();
     if is_alone() {
         let _other = greenroom::spawn(|| greenroom::sleep(LONG));
         let fatal = greenroom::spawn(|| std::process::exit(7));
@@ -78,6 +81,7 @@ fn maps() -> usize {
 // 38: test__hub_join.py test_join_in_new_thread_doesnt_leak_hub_or_greenlet
 #[test]
 fn threads_that_used_a_hub_leave_neither_descriptors_nor_stacks() {
+    let _bound = bounded();
     if !is_alone() {
         passes_alone("threads_that_used_a_hub_leave_neither_descriptors_nor_stacks");
         return;
@@ -102,6 +106,7 @@ fn threads_that_used_a_hub_leave_neither_descriptors_nor_stacks() {
 // 39: test__destroy.py, test__destroy_default_loop.py
 #[test]
 fn after_the_end_of_a_hub_there_is_a_fresh_one() {
+    let _bound = bounded();
     let own = hub::current();
     let numbers = [1, 2].map(|answer| {
         greenroom::run(|| {
@@ -126,6 +131,7 @@ fn after_the_end_of_a_hub_there_is_a_fresh_one() {
 // 39: on a thread of its own, so that the end of the thread destroys it
 #[test]
 fn a_handle_of_a_hub_whose_thread_has_ended_says_so() {
+    let _bound = bounded();
     let gone = std::thread::spawn(|| {
         greenroom::spawn(|| ()).join().unwrap();
         hub::current()
@@ -138,6 +144,7 @@ fn a_handle_of_a_hub_whose_thread_has_ended_says_so() {
 // 44: test__issue1686.py
 #[test]
 fn a_pending_greenlet_runs_in_the_parent_and_not_in_the_forked_child() {
+    let _bound = bounded();
     if !is_alone() {
         passes_alone("a_pending_greenlet_runs_in_the_parent_and_not_in_the_forked_child");
         return;
@@ -168,6 +175,7 @@ fn a_pending_greenlet_runs_in_the_parent_and_not_in_the_forked_child() {
 // 44: fork in a greenlet; the child has no hub to return to
 #[test]
 fn a_greenlet_that_forks_ends_the_child_when_it_returns_there() {
+    let _bound = bounded();
     if !is_alone() {
         passes_alone("a_greenlet_that_forks_ends_the_child_when_it_returns_there");
         return;
@@ -194,6 +202,7 @@ fn localhost() -> Option<SocketAddr> {
 // 45: test__issue230.py, test__core_fork.py
 #[test]
 fn a_lookup_in_a_forked_child_does_not_hang() {
+    let _bound = bounded();
     if !is_alone() {
         passes_alone("a_lookup_in_a_forked_child_does_not_hang");
         return;

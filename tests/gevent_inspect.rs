@@ -23,6 +23,7 @@ greenroom::green_local! {
 // 123: test__util.py TestTree.test_tree
 #[test]
 fn the_tree_shows_who_was_spawned_by_whom_and_what_they_do() {
+    let _bound = bounded();
     sim::run(123, || {
         let named = |name: &str| Builder::new().name(name.into());
         let parent = named("parent")
@@ -76,6 +77,7 @@ fn the_tree_shows_who_was_spawned_by_whom_and_what_they_do() {
 // 123: test__util.py TestTree, finished parents
 #[test]
 fn a_parent_that_has_finished_still_holds_its_children_together() {
+    let _bound = bounded();
     sim::run(123, || {
         let spawner = greenroom::spawn(|| {
             (0..2).for_each(|_| drop(greenroom::spawn(|| greenroom::sleep(ms(10)))));
@@ -106,6 +108,7 @@ fn a_parent_that_has_finished_still_holds_its_children_together() {
 
 #[test]
 fn json_is_read_back_as_what_it_tells() {
+    let _bound = bounded();
     sim::run(123, || {
         let strange = "quote\" back\\slash \n tab\t bell\u{7} \u{7f} ümlaut 🐎";
         let greenlet = Builder::new()
@@ -135,6 +138,7 @@ fn json_is_read_back_as_what_it_tells() {
 
 #[test]
 fn of_very_many_greenlets_the_number_is_told() {
+    let _bound = bounded();
     sim::run(123, || {
         (0..1500).for_each(|_| drop(greenroom::spawn(|| greenroom::sleep(ms(1)))));
         let text = run_info_here().to_string();
@@ -149,6 +153,7 @@ fn of_very_many_greenlets_the_number_is_told() {
 
 #[test]
 fn a_long_chain_of_spawners_is_drawn_without_a_recursion() {
+    let _bound = bounded();
     fn chain(left: u32) {
         if left > 0 {
             greenroom::spawn(move || chain(left - 1)).join().unwrap();
@@ -229,6 +234,7 @@ fn who_was_spawned_from_another_hub_names_its_spawner() {
 
 #[test]
 fn a_thread_without_a_hub_has_nothing_to_tell() {
+    let _bound = bounded();
     let info = thread::spawn(run_info_here).join().unwrap();
     assert!(info.hubs.is_empty());
     assert_eq!(info.to_json(), r#"{"hubs":[]}"#);
@@ -238,6 +244,7 @@ fn a_thread_without_a_hub_has_nothing_to_tell() {
 // 122: test__util.py TestAssertSwitches
 #[test]
 fn assert_switches_is_content_with_who_parks_and_not_with_who_blocks() {
+    let _bound = bounded();
     assert_eq!(assert_switches(LONG, || 5), 5);
     let naps = || (0..12).for_each(|_| greenroom::sleep(ms(100)));
     assert_switches(ms(1000), naps);
@@ -256,6 +263,7 @@ fn assert_switches_is_content_with_who_parks_and_not_with_who_blocks() {
 
 #[test]
 fn assert_switches_does_not_blame_for_what_others_do() {
+    let _bound = bounded();
     let other = greenroom::spawn(|| thread::sleep(ms(1200)));
     assert_switches(ms(800), || other.join().unwrap());
     let said = panic::catch_unwind(|| assert_switches(LONG, || panic::panic_any("its own")));
@@ -348,6 +356,7 @@ fn a_watchdog_with_a_callback_that_panics_goes_on() {
 
 #[test]
 fn a_watchdog_without_a_limit_is_refused() {
+    let _bound = bounded();
     let error = Watchdog::start(ms(0)).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
     drop(Watchdog::start(std::time::Duration::MAX).unwrap());

@@ -14,6 +14,7 @@ use std::thread;
 // 61: test__semaphore.py test_acquire_returns_false_after_timeout
 #[test]
 fn a_permit_that_does_not_come_in_time_is_not_had() {
+    let _bound = bounded();
     sim::run(61, || {
         let semaphore = Semaphore::new(0);
         let begin = greenroom::now();
@@ -29,6 +30,7 @@ fn a_permit_that_does_not_come_in_time_is_not_had() {
 // 61: test__semaphore.py TestLock and BoundedSemaphore: ValueError
 #[test]
 fn a_bounded_semaphore_takes_back_no_more_than_it_gave() {
+    let _bound = bounded();
     let semaphore = BoundedSemaphore::new(2);
     assert!(semaphore.release().is_err());
     semaphore.acquire().forget();
@@ -41,6 +43,7 @@ fn a_bounded_semaphore_takes_back_no_more_than_it_gave() {
 // 61: test__semaphore.py: an unbounded one grows
 #[test]
 fn a_semaphore_that_is_released_has_one_more_permit() {
+    let _bound = bounded();
     let semaphore = Semaphore::new(0);
     (0..3).for_each(|_| semaphore.release());
     assert_eq!(semaphore.permits(), 3);
@@ -66,6 +69,7 @@ fn takers(semaphore: &Arc<Semaphore>, count: usize, notes: &Notes<usize>) -> Vec
 // 61: test__semaphore.py test_semaphore_weakref and the like rely on it: FIFO
 #[test]
 fn permits_go_to_those_who_wait_in_the_order_of_their_arrival() {
+    let _bound = bounded();
     let (semaphore, notes) = (Arc::new(Semaphore::new(0)), Notes::new());
     let takers = takers(&semaphore, 5, &notes);
     for number in 0..5 {
@@ -79,6 +83,7 @@ fn permits_go_to_those_who_wait_in_the_order_of_their_arrival() {
 // 61: released by one hand, several at a time
 #[test]
 fn several_permits_given_at_once_wake_as_many_in_order() {
+    let _bound = bounded();
     let (semaphore, notes) = (Arc::new(Semaphore::new(0)), Notes::new());
     let takers = takers(&semaphore, 5, &notes);
     (0..7).for_each(|_| semaphore.release());
@@ -123,6 +128,7 @@ fn two_that_pass_a_permit_to_each_other_do_not_starve_a_third() {
 // 62, where we are stricter than gevent, whose `release(); acquire(False)` wins
 #[test]
 fn who_releases_does_not_overtake_those_who_wait() {
+    let _bound = bounded();
     let (semaphore, notes) = (Arc::new(Semaphore::new(0)), Notes::new());
     let takers = takers(&semaphore, 1, &notes);
     semaphore.release();
@@ -187,6 +193,7 @@ fn two_threads_that_duel_with_limits_lose_no_permit() {
 // 64: test__semaphore.py test_rawlink_on_unacquired_runs_notifiers
 #[test]
 fn a_semaphore_with_a_permit_is_ready_and_keeps_it() {
+    let _bound = bounded();
     let semaphore = Semaphore::new(1);
     for _ in 0..2 {
         assert_eq!(wait([&semaphore]).ready().len(), 1);
@@ -198,6 +205,7 @@ fn a_semaphore_with_a_permit_is_ready_and_keeps_it() {
 // 64: test__semaphore.py test_wait_returns_count..., test_acquire_in_one_then_another
 #[test]
 fn who_only_looks_is_told_of_a_permit_that_goes_to_another() {
+    let _bound = bounded();
     let semaphore = Arc::new(Semaphore::new(0));
     let look = || {
         let semaphore = Arc::clone(&semaphore);
@@ -242,6 +250,7 @@ fn the_owner_of_a_reentrant_lock_takes_it_again_and_others_wait_for_its_last_gua
 // 65: lock_tests.py: another greenlet does not get it
 #[test]
 fn a_reentrant_lock_is_for_its_greenlet_alone_also_among_those_of_one_thread() {
+    let _bound = bounded();
     let lock = Arc::new(RLock::new(()));
     let _mine = lock.lock();
     let theirs = Arc::clone(&lock);
@@ -271,6 +280,7 @@ fn a_thread_that_gets_a_hub_meanwhile_is_still_the_owner() {
 // 65: what one takes by another's hand can't be released: the guard is the right to
 #[test]
 fn what_a_killed_owner_had_locked_is_free() {
+    let _bound = bounded();
     let lock = Arc::new(RLock::new(()));
     let theirs = Arc::clone(&lock);
     let owner = spawn(move || {
@@ -287,6 +297,7 @@ fn what_a_killed_owner_had_locked_is_free() {
 // 36: test__semaphore.py: two that wait for each other's permit
 #[test]
 fn a_cycle_of_semaphores_is_a_panic_that_lists_all() {
+    let _bound = bounded();
     if !is_alone() {
         passes_alone("a_cycle_of_semaphores_is_a_panic_that_lists_all");
         return;
@@ -311,6 +322,7 @@ fn a_cycle_of_semaphores_is_a_panic_that_lists_all() {
 // 54, for semaphores: a limit from outside takes nothing
 #[test]
 fn a_timeout_from_outside_takes_no_permit() {
+    let _bound = bounded();
     sim::run(54, || {
         let semaphore = Semaphore::new(0);
         assert!(with_timeout(ms(5), || semaphore.acquire()).is_err());

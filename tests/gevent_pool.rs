@@ -36,6 +36,7 @@ fn took(f: impl FnOnce()) -> Duration {
 // 77: test__pool.py TestSpawn
 #[test]
 fn a_spawn_into_a_full_pool_waits_for_one_to_end() {
+    let _bound = bounded();
     in_sim(|| {
         let pool = Pool::new(1);
         let first = pool.spawn(nap(10));
@@ -49,6 +50,7 @@ fn a_spawn_into_a_full_pool_waits_for_one_to_end() {
 // 78: test__pool.py PoolBasicTests.test_add, test_add_can_be_timed
 #[test]
 fn a_full_pool_gives_the_closure_back_at_once_or_in_time() {
+    let _bound = bounded();
     in_sim(|| {
         let pool = Pool::new(1);
         drop(pool.spawn(nap(100)));
@@ -72,6 +74,7 @@ fn a_full_pool_gives_the_closure_back_at_once_or_in_time() {
 // 79: test__pool.py test_discard
 #[test]
 fn a_discard_frees_the_place_exactly_once() {
+    let _bound = bounded();
     in_sim(|| {
         let pool = Pool::new(1);
         let first = pool.spawn(nap(10));
@@ -93,6 +96,7 @@ fn a_discard_frees_the_place_exactly_once() {
 // 80: test__pool.py test_reentrant
 #[test]
 fn what_a_worker_asks_of_its_own_pool_it_does_itself() {
+    let _bound = bounded();
     in_sim(|| {
         let pool = Pool::new(1);
         let inner = pool.clone();
@@ -109,6 +113,7 @@ fn what_a_worker_asks_of_its_own_pool_it_does_itself() {
 
 #[test]
 fn a_worker_that_maps_in_its_pool_uses_what_room_there_is() {
+    let _bound = bounded();
     in_sim(|| {
         let pool = Pool::new(3);
         let inner = pool.clone();
@@ -123,6 +128,7 @@ fn a_worker_that_maps_in_its_pool_uses_what_room_there_is() {
 // gevent #368: everything blocked
 #[test]
 fn workers_that_all_wait_to_spawn_in_their_pool_are_told() {
+    let _bound = bounded();
     in_sim(|| {
         let pool = Pool::new(2);
         let nested = |pool: &Pool| {
@@ -145,6 +151,7 @@ fn workers_that_all_wait_to_spawn_in_their_pool_are_told() {
 // 81: test__pool.py test_imap, test_imap_unordered, test_empty
 #[test]
 fn imap_is_in_order_and_imap_unordered_as_they_are_done() {
+    let _bound = bounded();
     in_sim(|| {
         let slowly = |n: u64| {
             greenroom::sleep(ms(n));
@@ -166,6 +173,7 @@ fn imap_is_in_order_and_imap_unordered_as_they_are_done() {
 // 82: test__pool.py TestErrorInHandler
 #[test]
 fn an_item_that_fails_is_an_error_in_its_place_and_the_others_go_on() {
+    let _bound = bounded();
     in_sim(|| {
         let fails_at_2 = |n: u32| if n == 2 { panic::panic_any(n) } else { n };
         let kinds = |result: Result<u32, greenroom::JoinError>| match result {
@@ -193,6 +201,7 @@ fn an_item_that_fails_is_an_error_in_its_place_and_the_others_go_on() {
 // 82: test__pool.py TestErrorInIterator
 #[test]
 fn an_iterator_of_items_that_fails_fails_at_the_reader() {
+    let _bound = bounded();
     in_sim(|| {
         let items = || (1..).inspect(|n| assert!(*n != 3, "the items fail"));
         let pool = Pool::new(1);
@@ -215,6 +224,7 @@ fn an_iterator_of_items_that_fails_fails_at_the_reader() {
 // 83: test__pool.py test_imap_unordered_bounded_queue
 #[test]
 fn imap_takes_no_more_items_than_it_may_be_ahead() {
+    let _bound = bounded();
     in_sim(|| {
         let taken = Rc::new(Cell::new(0u32));
         let count = |taken: &Rc<Cell<u32>>| {
@@ -248,6 +258,7 @@ fn imap_takes_no_more_items_than_it_may_be_ahead() {
 
 #[test]
 fn results_that_nobody_wants_any_more_are_not_worked_for() {
+    let _bound = bounded();
     in_sim(|| {
         let pool = Pool::new(4);
         let mut results = pool.imap_unordered(1.., |n: u64| greenroom::sleep(ms(n * 1000)));
@@ -260,6 +271,7 @@ fn results_that_nobody_wants_any_more_are_not_worked_for() {
 // 84: test__pool.py test_terminate; test__greenletset.py test_kill_fires_once
 #[test]
 fn kill_ends_all_those_who_come_meanwhile_too_and_each_once() {
+    let _bound = bounded();
     in_sim(|| {
         let pool = Pool::new(3);
         let notes = Notes::new();
@@ -285,6 +297,7 @@ fn kill_ends_all_those_who_come_meanwhile_too_and_each_once() {
 
 #[test]
 fn a_kill_that_takes_too_long_tells_how_many_are_left() {
+    let _bound = bounded();
     in_sim(|| {
         let group = Group::new();
         drop(group.spawn(|| greenroom::shield(|| greenroom::sleep(ms(100)))));
@@ -299,6 +312,7 @@ fn a_kill_that_takes_too_long_tells_how_many_are_left() {
 
 #[test]
 fn one_of_a_group_is_killed_and_the_others_live() {
+    let _bound = bounded();
     in_sim(|| {
         let group = Group::new();
         let greenlets: Vec<Greenlet<()>> = (0..3).map(|_| group.spawn(nap(50))).collect();
@@ -315,6 +329,7 @@ fn one_of_a_group_is_killed_and_the_others_live() {
 // 85: test__pool.py test_join
 #[test]
 fn join_is_true_when_the_pool_was_empty_and_false_in_time() {
+    let _bound = bounded();
     in_sim(|| {
         let pool = Pool::new(2);
         let before = hub::stats().switches;
@@ -333,6 +348,7 @@ fn join_is_true_when_the_pool_was_empty_and_false_in_time() {
 
 #[test]
 fn nobody_joins_the_pool_that_it_is_in() {
+    let _bound = bounded();
     in_sim(|| {
         let pool = Pool::new(2);
         let inner = pool.clone();
@@ -343,6 +359,7 @@ fn nobody_joins_the_pool_that_it_is_in() {
 
 #[test]
 fn a_group_forgets_who_has_ended_and_names_who_has_not() {
+    let _bound = bounded();
     in_sim(|| {
         let group = Group::new();
         let (short, long) = (group.spawn(nap(1)), group.spawn(nap(10)));
@@ -363,6 +380,7 @@ fn a_group_forgets_who_has_ended_and_names_who_has_not() {
 // eventlet: GreenPool.resize, waiting
 #[test]
 fn a_pool_that_grows_lets_those_who_wait_in_and_one_that_shrinks_waits() {
+    let _bound = bounded();
     in_sim(|| {
         let pool = Pool::new(0);
         let waiters: Vec<_> = (0..3)
@@ -388,6 +406,7 @@ fn a_pool_that_grows_lets_those_who_wait_in_and_one_that_shrinks_waits() {
 
 #[test]
 fn map_and_apply_borrow() {
+    let _bound = bounded();
     in_sim(|| {
         let words = vec![String::from("a"), String::from("bc")];
         let total = Cell::new(0);
@@ -401,6 +420,7 @@ fn map_and_apply_borrow() {
 
 #[test]
 fn a_map_that_times_out_has_ended_what_it_began() {
+    let _bound = bounded();
     in_sim(|| {
         let alive = Cell::new(0);
         let pool = Pool::new(2);
@@ -425,6 +445,7 @@ fn a_map_that_times_out_has_ended_what_it_began() {
 
 #[test]
 fn reports_name_the_place_of_the_caller() {
+    let _bound = bounded();
     in_sim(|| {
         let pool = Pool::new(4);
         let mut lazily = pool.imap(0..1, |_| greenroom::sleep(ms(5)));
@@ -500,6 +521,7 @@ impl Drop for Thing {
 // eventlet: pools.Pool, db_pool; r2d2
 #[test]
 fn a_thing_that_is_given_back_is_lent_again_the_last_first() {
+    let _bound = bounded();
     in_sim(|| {
         let (pool, _, alive) = numbered(3);
         let (a, b) = (pool.get().unwrap(), pool.get().unwrap());
@@ -515,6 +537,7 @@ fn a_thing_that_is_given_back_is_lent_again_the_last_first() {
 
 #[test]
 fn who_wants_one_too_many_waits_in_the_order_of_coming() {
+    let _bound = bounded();
     in_sim(|| {
         let (pool, ..) = numbered(1);
         let pool = Rc::new(pool);
@@ -546,6 +569,7 @@ fn who_wants_one_too_many_waits_in_the_order_of_coming() {
 
 #[test]
 fn things_that_are_old_or_long_unused_or_broken_go() {
+    let _bound = bounded();
     in_sim(|| {
         let (pool, _, alive) = numbered(2);
         let pool = pool.idle_limit(ms(10)).age_limit(ms(25));
@@ -576,6 +600,7 @@ fn things_that_are_old_or_long_unused_or_broken_go() {
 
 #[test]
 fn a_maker_that_fails_panics_or_is_killed_takes_no_place() {
+    let _bound = bounded();
     in_sim(|| {
         let turn = AtomicUsize::new(0);
         let pool = Resources::new(1, move || match turn.fetch_add(1, Ordering::SeqCst) {
@@ -596,6 +621,7 @@ fn a_maker_that_fails_panics_or_is_killed_takes_no_place() {
 
 #[test]
 fn a_thing_in_the_hands_of_who_unwinds_is_not_lent_again() {
+    let _bound = bounded();
     in_sim(|| {
         let (pool, _, alive) = numbered(1);
         let pool = Rc::new(pool);
@@ -615,6 +641,7 @@ fn a_thing_in_the_hands_of_who_unwinds_is_not_lent_again() {
 
 #[test]
 fn a_pool_that_is_closed_tells_those_who_wait_and_keeps_nothing() {
+    let _bound = bounded();
     in_sim(|| {
         let (pool, _, alive) = numbered(1);
         let pool = Rc::new(pool);

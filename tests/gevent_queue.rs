@@ -22,6 +22,7 @@ fn shared<Q>(queue: Q) -> (Arc<Q>, Arc<Q>) {
 // 67: test__queue.py test_max_size
 #[test]
 fn the_third_put_into_a_queue_for_two_waits_for_a_get() {
+    let _bound = bounded();
     let (queue, theirs) = shared(Queue::bounded(2));
     let notes = Notes::new();
     let note = notes.pen();
@@ -43,6 +44,7 @@ fn the_third_put_into_a_queue_for_two_waits_for_a_get() {
 // 67: test__queue.py test_send_first, test_zero_max_size's opposite: without a bound nobody waits
 #[test]
 fn a_queue_without_a_bound_takes_all_at_once() {
+    let _bound = bounded();
     let queue = Queue::new();
     (0..10_000).for_each(|n| queue.try_put(n).unwrap());
     assert_eq!((queue.len(), queue.capacity()), (10_000, None));
@@ -52,6 +54,7 @@ fn a_queue_without_a_bound_takes_all_at_once() {
 // 67: putters are served in the order of their arrival
 #[test]
 fn putters_that_wait_put_in_the_order_of_their_arrival() {
+    let _bound = bounded();
     let queue = Arc::new(Queue::bounded(1));
     queue.put(0).unwrap();
     let putters: Vec<_> = (1..=5)
@@ -68,6 +71,7 @@ fn putters_that_wait_put_in_the_order_of_their_arrival() {
 // 68: test__queue.py test_multiple_waiters
 #[test]
 fn four_who_wait_get_one_item_each_in_the_order_of_their_arrival() {
+    let _bound = bounded();
     let queue = Arc::new(Queue::new());
     let getters = [0, 1, 2, 3].map(|_| {
         let queue = Arc::clone(&queue);
@@ -89,6 +93,7 @@ fn four_who_wait_get_one_item_each_in_the_order_of_their_arrival() {
 // 69: test__queue.py test_waiters_that_cancel
 #[test]
 fn a_getter_whose_time_is_up_takes_nothing() {
+    let _bound = bounded();
     sim::run(69, || {
         let (queue, theirs) = shared(Queue::new());
         let late = spawn(move || with_timeout(ms(10), || theirs.get()).is_err());
@@ -101,6 +106,7 @@ fn a_getter_whose_time_is_up_takes_nothing() {
 // 69: test__queue.py test_two_waiters_one_dies
 #[test]
 fn of_two_who_wait_the_one_that_is_not_killed_gets_the_item() {
+    let _bound = bounded();
     let queue = Arc::new(Queue::new());
     let [first, second] = [0, 1].map(|_| {
         let queue = Arc::clone(&queue);
@@ -116,6 +122,7 @@ fn of_two_who_wait_the_one_that_is_not_killed_gets_the_item() {
 // 69: test__queue.py test_two_bogus_waiters
 #[test]
 fn the_item_stays_if_all_who_wanted_it_are_gone() {
+    let _bound = bounded();
     let queue = Arc::new(Queue::new());
     let getters = [0, 1].map(|_| {
         let queue = Arc::clone(&queue);
@@ -156,6 +163,7 @@ where
 // 69: a getter that is killed between its wake and its run
 #[test]
 fn what_a_getter_was_woken_for_goes_to_the_next_if_it_is_killed() {
+    let _bound = bounded();
     let (queue, theirs) = shared(Queue::new());
     let behind = Arc::clone(&queue);
     let get = move || assert!(theirs.get().is_err());
@@ -173,6 +181,7 @@ fn what_a_getter_was_woken_for_goes_to_the_next_if_it_is_killed() {
 // 69, for the other side: a putter that is killed has put nothing
 #[test]
 fn the_room_that_a_putter_was_woken_for_goes_to_the_next_if_it_is_killed() {
+    let _bound = bounded();
     let (queue, theirs) = shared(Queue::bounded(1));
     queue.put("first").unwrap();
     let behind = Arc::clone(&queue);
@@ -193,6 +202,7 @@ fn the_room_that_a_putter_was_woken_for_goes_to_the_next_if_it_is_killed() {
 // 70: test__queue.py test_senders_that_die
 #[test]
 fn an_item_outlives_its_sender() {
+    let _bound = bounded();
     let (queue, theirs) = shared(Queue::new());
     spawn(move || theirs.put("sent").unwrap()).join().unwrap();
     assert_eq!(queue.get(), Ok("sent"));
@@ -201,6 +211,7 @@ fn an_item_outlives_its_sender() {
 // 71: test__queue.py test_put_nowait_unlock: within the hub itself, where nothing can switch
 #[test]
 fn a_put_from_within_the_hub_wakes_a_getter() {
+    let _bound = bounded();
     let (queue, theirs) = shared(Queue::new());
     let getter = spawn(move || theirs.get());
     yield_now();
@@ -221,6 +232,7 @@ fn a_put_from_within_the_hub_wakes_a_getter() {
 // 71: test__queue.py test_get_nowait_unlock
 #[test]
 fn a_get_from_within_the_hub_wakes_a_putter() {
+    let _bound = bounded();
     let (queue, theirs) = shared(Queue::bounded(1));
     queue.put(1).unwrap();
     let putter = spawn(move || theirs.put(2));
@@ -240,6 +252,7 @@ fn a_get_from_within_the_hub_wakes_a_putter() {
 // 73: test__queue.py Queue(0) of old gevent; with us a bound of 0 takes nothing
 #[test]
 fn a_queue_for_none_takes_nothing_until_it_is_resized() {
+    let _bound = bounded();
     sim::run(73, || {
         let (queue, theirs) = shared(Queue::bounded(0));
         assert!(queue.is_full() && queue.is_empty());
@@ -259,6 +272,7 @@ fn a_queue_for_none_takes_nothing_until_it_is_resized() {
 // 74: test__queue.py TestQueue (basic_queue_test, test_queue_task_done, test_queue_join)
 #[test]
 fn join_waits_until_each_item_is_said_to_be_done() {
+    let _bound = bounded();
     sim::run(74, || {
         let (tasks, theirs) = shared(JoinableQueue::new());
         let workers = [0, 1].map(|_| {
@@ -288,6 +302,7 @@ fn join_waits_until_each_item_is_said_to_be_done() {
 // 74: test__queue.py test_queue_task_done: too many are an error
 #[test]
 fn to_say_done_once_too_often_is_an_error() {
+    let _bound = bounded();
     let tasks = JoinableQueue::new();
     assert_eq!(tasks.task_done(), Err(NoUnfinishedTask));
     tasks.put(()).unwrap();
@@ -299,6 +314,7 @@ fn to_say_done_once_too_often_is_an_error() {
 // 74: test__queue.py test_issue_45: join on an empty queue returns at once
 #[test]
 fn join_on_an_empty_queue_returns_at_once() {
+    let _bound = bounded();
     let tasks = JoinableQueue::<u8>::new();
     let other = spawn(|| ());
     tasks.join();
@@ -309,6 +325,7 @@ fn join_on_an_empty_queue_returns_at_once() {
 // 75: test__queue.py test_shutdown_put, test_shutdown_get
 #[test]
 fn after_a_shutdown_puts_fail_and_gets_take_what_is_left() {
+    let _bound = bounded();
     fn check<Q: AnyQueue<Item = u32>>(queue: (Putter<Q>, Getter<Q>), shutdown: impl Fn(&Q)) {
         let (putter, getter) = queue;
         putter.put(1).unwrap();
@@ -336,6 +353,7 @@ fn after_a_shutdown_puts_fail_and_gets_take_what_is_left() {
 // 75: test__queue.py test_shutdown_immediate_*
 #[test]
 fn an_immediate_shutdown_takes_out_what_is_left() {
+    let _bound = bounded();
     let queue = LifoQueue::from_iter([1, 2]);
     assert_eq!(queue.shutdown(true), [2, 1], "in the order of its own");
     assert_eq!(queue.try_get(), Err(TryGetError::Closed));
@@ -349,6 +367,7 @@ fn an_immediate_shutdown_takes_out_what_is_left() {
 // 75: test__queue.py test_shutdown_*_join: what is thrown out counts as done
 #[test]
 fn an_immediate_shutdown_lets_those_go_on_who_join() {
+    let _bound = bounded();
     let (tasks, theirs) = shared(JoinableQueue::from_iter([1, 2, 3]));
     let joiner = spawn(move || theirs.join());
     assert_eq!(tasks.get(), Ok(1));
@@ -363,6 +382,7 @@ fn an_immediate_shutdown_lets_those_go_on_who_join() {
 // 75: test__queue.py test_shutdown: blocked ones are woken
 #[test]
 fn a_shutdown_wakes_who_waits_to_get() {
+    let _bound = bounded();
     for immediate in [false, true] {
         let queue = Arc::new(Queue::<u8>::new());
         let getters = [0, 1].map(|_| {
@@ -380,6 +400,7 @@ fn a_shutdown_wakes_who_waits_to_get() {
 // 75: the same for those who wait for room: they get their items back
 #[test]
 fn a_shutdown_wakes_who_waits_to_put() {
+    let _bound = bounded();
     for immediate in [false, true] {
         let queue = Arc::new(Queue::bounded(1));
         queue.put(0).unwrap();
@@ -398,6 +419,7 @@ fn a_shutdown_wakes_who_waits_to_put() {
 // 75: an immediate shutdown between the wake of a getter and its run: what was handed over is his
 #[test]
 fn who_was_handed_an_item_has_it_whatever_becomes_of_the_queue() {
+    let _bound = bounded();
     let (queue, theirs) = shared(Queue::new());
     let getter = spawn(move || theirs.get());
     yield_now();
@@ -410,6 +432,7 @@ fn who_was_handed_an_item_has_it_whatever_becomes_of_the_queue() {
 // 75: where it has only been promised one, since taking it compares, there is none
 #[test]
 fn who_was_promised_an_item_that_is_thrown_out_is_told_that_there_is_none() {
+    let _bound = bounded();
     let (queue, theirs) = shared(PriorityQueue::new());
     let getter = spawn(move || theirs.get());
     yield_now();
@@ -420,6 +443,7 @@ fn who_was_promised_an_item_that_is_thrown_out_is_told_that_there_is_none() {
 
 #[test]
 fn what_has_been_handed_over_takes_up_no_room_and_wins_over_a_kill() {
+    let _bound = bounded();
     let (queue, theirs) = shared(Queue::bounded(1));
     let getter = spawn(move || theirs.get());
     yield_now();
@@ -433,6 +457,7 @@ fn what_has_been_handed_over_takes_up_no_room_and_wins_over_a_kill() {
 // 76: test__queue.py test_peek_multi_greenlet
 #[test]
 fn a_peek_that_waits_is_served_and_leaves_the_item() {
+    let _bound = bounded();
     let queue = Arc::new(Queue::new());
     let [first, second] = [0, 1].map(|_| {
         let queue = Arc::clone(&queue);
@@ -449,6 +474,7 @@ fn a_peek_that_waits_is_served_and_leaves_the_item() {
 // 76: test__queue.py test_peek, peek_nowait, peek with a timeout
 #[test]
 fn a_peek_sees_what_a_get_would_take() {
+    let _bound = bounded();
     sim::run(76, || {
         let queue = Queue::new();
         assert_eq!(queue.try_peek(), Err(TryGetError::Empty));
@@ -465,6 +491,7 @@ fn a_peek_sees_what_a_get_would_take() {
 // 76: who peeks does not stand in the way of who gets, nor the other way round
 #[test]
 fn getters_and_peekers_are_served_in_turn() {
+    let _bound = bounded();
     let queue = Arc::new(Queue::new());
     let wait = |peeks: bool| {
         let queue = Arc::clone(&queue);
@@ -481,6 +508,7 @@ fn getters_and_peekers_are_served_in_turn() {
 // test__queue.py test_get_nowait_simple, put with a timeout, TestPutInterrupt, TestGetInterrupt
 #[test]
 fn timed_forms_end_in_time_and_give_the_item_back() {
+    let _bound = bounded();
     sim::run(0, || {
         let queue = Queue::bounded(1);
         let before = greenroom::now();
@@ -504,6 +532,7 @@ fn timed_forms_end_in_time_and_give_the_item_back() {
 // test__queue.py: an outer Timeout around a put that waits
 #[test]
 fn a_timeout_around_a_put_that_waits_has_put_nothing() {
+    let _bound = bounded();
     sim::run(0, || {
         let queue = Queue::bounded(1);
         queue.put(1).unwrap();
@@ -516,6 +545,7 @@ fn a_timeout_around_a_put_that_waits_has_put_nothing() {
 // test__queue.py: an item that comes at the moment of the timeout
 #[test]
 fn an_item_that_comes_when_the_time_is_up_is_taken_once_or_left() {
+    let _bound = bounded();
     for seed in 0..50 {
         sim::run(seed, || {
             let (queue, theirs) = shared(Queue::new());
@@ -532,6 +562,7 @@ fn an_item_that_comes_when_the_time_is_up_is_taken_once_or_left() {
 // test__queue.py TestLifoQueue, TestPriorityQueue
 #[test]
 fn the_orders_are_those_of_their_names() {
+    let _bound = bounded();
     let items = [3, 1, 2, 3, 1];
     assert!(Queue::from_iter(items).try_iter().eq(items));
     assert!(LifoQueue::from_iter(items).try_iter().eq([1, 3, 2, 1, 3]));
@@ -561,6 +592,7 @@ fn the_other_orders_wait_for_room_as_well() {
 // test__queue.py: "this operation would block forever"
 #[test]
 fn a_wait_that_can_never_end_says_so() {
+    let _bound = bounded();
     let report = panic::catch_unwind(|| sim::run(0, || Queue::<u8>::new().get()));
     let report = report.unwrap_err();
     let text = report.downcast_ref::<String>().unwrap();

@@ -7,6 +7,7 @@ use greenroom::io::{Read, Write, pipe};
 use greenroom::net::{TcpListener, TcpStream};
 use greenroom::select::{Events, Poll, select};
 use greenroom::{hub, sim, sleep, spawn, with_timeout, yield_now};
+use select_support::bounded;
 use select_support::*;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -87,6 +88,7 @@ fn a_negative_number_is_named_in_the_error() {
 // 95: test__select.py TestPollRead test_unregister_never_registered
 #[test]
 fn what_is_not_registered_is_not_found() {
+    let _bound = bounded();
     let mut poll = Poll::new();
     for result in [poll.unregister(5), poll.modify(5, Events::READ)] {
         let error = result.unwrap_err();
@@ -318,6 +320,7 @@ fn there_is_no_limit_of_1024_descriptors() {
 
 #[test]
 fn a_second_registration_replaces_the_first_and_so_does_a_modification() {
+    let _bound = bounded();
     let (socket, _peer) = pair();
     let mut poll = polling(&socket, Events::READ);
     let fd = socket.as_raw_fd();

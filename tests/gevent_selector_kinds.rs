@@ -7,6 +7,7 @@ use greenroom::os::unix::net::UnixStream;
 use greenroom::select::{Events, select};
 use greenroom::selectors::{DefaultSelector, EpollSelector, PollSelector, SelectSelector};
 use greenroom::{hub, sleep, spawn, yield_now};
+use select_support::bounded;
 use select_support::*;
 use std::cell::Cell;
 use std::fs::File;
@@ -85,6 +86,7 @@ fn what_leaves_and_comes_back_under_its_number_is_watched_again() {
 
 #[test]
 fn only_epoll_tells_of_edges() {
+    let _bound = bounded();
     let (a, _b) = pair();
     for events in [Events::EDGE, Events::ONESHOT] {
         let events = Events::READ | events;
@@ -100,6 +102,7 @@ fn only_epoll_tells_of_edges() {
 
 #[test]
 fn a_regular_file_has_one_edge() {
+    let _bound = bounded();
     let selector = EpollSelector::new().unwrap();
     let file = File::open("/etc/passwd").unwrap();
     selector
@@ -333,6 +336,7 @@ fn a_selector_can_be_watched_by_another_one() {
 // 100: test__close_backend_fd.py
 #[test]
 fn somebody_who_closes_the_epoll_set_itself_is_reported() {
+    let _bound = bounded();
     const TEST: &str = "somebody_who_closes_the_epoll_set_itself_is_reported";
     if !is_alone() {
         passes_alone(TEST);
@@ -367,6 +371,7 @@ fn somebody_who_closes_the_epoll_set_itself_is_reported() {
 
 #[test]
 fn a_forked_child_has_a_set_of_its_own() {
+    let _bound = bounded();
     const TEST: &str = "a_forked_child_has_a_set_of_its_own";
     if !is_alone() {
         passes_alone(TEST);
@@ -417,6 +422,7 @@ fn where_nothing_may_unwind_a_kill_is_ecanceled() {
 
 #[test]
 fn without_descriptors_it_is_an_error_and_who_waits_is_still_reached() {
+    let _bound = bounded();
     const TEST: &str = "without_descriptors_it_is_an_error_and_who_waits_is_still_reached";
     if !is_alone() {
         passes_alone(TEST);

@@ -8,6 +8,7 @@ use greenroom::net::{TcpListener, TcpStream};
 use greenroom::select::Events;
 use greenroom::selectors::{Kind, Selector};
 use greenroom::{sim, sleep, spawn, spawn_local, with_timeout, yield_now};
+use select_support::bounded;
 use select_support::*;
 use std::fs::File;
 use std::io::ErrorKind;
@@ -33,14 +34,17 @@ macro_rules! with_each_kind {
             }
             #[test]
             fn epoll() {
+                let _bound = bounded();
                 of_kind::<greenroom::selectors::Epoll>();
             }
             #[test]
             fn poll() {
+                let _bound = bounded();
                 of_kind::<greenroom::selectors::Polling>();
             }
             #[test]
             fn select() {
+                let _bound = bounded();
                 of_kind::<greenroom::selectors::Selecting>();
             }
         }

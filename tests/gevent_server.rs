@@ -524,6 +524,7 @@ fn a_dropped_server_lets_nobody_in_and_keeps_who_is_in() {
 
 #[test]
 fn in_a_simulation_a_server_is_served_by_the_same_code() {
+    let _bound = bounded();
     greenroom::sim::run(7, || {
         let builder = StreamServer::builder("10.0.0.1:80").spawn(Spawn::Pool(1));
         let server = builder.bind(|stream, peer| {

@@ -340,6 +340,7 @@ fn several_at_once_may_become_one_and_are_never_none() {
 
 #[test]
 fn what_can_not_be_handled_is_a_clear_error() {
+    let _bound = bounded();
     let says = |number: i32, what: &str| {
         let error = Signal::new(number).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
@@ -379,6 +380,7 @@ fn what_can_not_be_handled_is_a_clear_error() {
 
 #[test]
 fn signals_have_names() {
+    let _bound = bounded();
     assert_eq!(Signal::INT.to_string(), "SIGINT");
     assert_eq!(format!("{:?}", real_time(3)), "SIGRTMIN+3");
     assert_eq!(Signal::new(16).unwrap().to_string(), "signal 16");

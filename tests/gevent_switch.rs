@@ -37,6 +37,7 @@ fn text_of(f: impl FnOnce()) -> &'static str {
 // 125: test_greenlet.py test_two_children, test_two_recursive_children
 #[test]
 fn a_fiber_runs_to_its_end_and_its_parent_goes_on() {
+    let _bound = bounded();
     let notes = Notes::new();
     let pen = notes.pen();
     let child = Fiber::new(move |n: u32| {
@@ -52,6 +53,7 @@ fn a_fiber_runs_to_its_end_and_its_parent_goes_on() {
 // 125: test_greenlet.py test_dealloc, "a switch to the dead delivers to the parent"
 #[test]
 fn what_is_switched_to_the_dead_goes_to_their_nearest_living_ancestor() {
+    let _bound = bounded();
     let grandparent = Fiber::new(|n: u32| {
         let parent = Fiber::new(|n| n);
         let child = Fiber::new(|n| n);
@@ -69,6 +71,7 @@ fn what_is_switched_to_the_dead_goes_to_their_nearest_living_ancestor() {
 // an error of the compiler.
 #[test]
 fn nobody_switches_to_the_fibers_of_another_greenlet() {
+    let _bound = bounded();
     let foreign = greenroom::spawn_local(|| Fiber::new(|n: u32| n));
     let foreign = foreign.join().unwrap();
     assert!(matches!(foreign.switch(1), Err(FiberError::OtherGreenlet)));
@@ -80,6 +83,7 @@ fn nobody_switches_to_the_fibers_of_another_greenlet() {
 // 125: test_greenlet.py test_set_parent, test_instance_dict
 #[test]
 fn nobody_is_the_ancestor_of_itself() {
+    let _bound = bounded();
     let family: Vec<_> = (0..3).map(|_| Fiber::new(|n: u32| n)).collect();
     family[1].set_parent(&family[0]).unwrap();
     family[2].set_parent(&family[1]).unwrap();
@@ -95,6 +99,7 @@ fn nobody_is_the_ancestor_of_itself() {
 // 125: test_greenlet.py test_dealloc_switch_args_not_lost, test_throw.py test_kill
 #[test]
 fn a_fiber_that_is_dropped_in_a_switch_runs_its_destructors() {
+    let _bound = bounded();
     let notes = Notes::new();
     let (pen, main) = (notes.pen(), current());
     let fiber = Fiber::new(move |()| {
@@ -112,6 +117,7 @@ fn a_fiber_that_is_dropped_in_a_switch_runs_its_destructors() {
 
 #[test]
 fn the_destructors_of_a_dropped_fiber_may_park_and_may_not_switch() {
+    let _bound = bounded();
     sim::run(125, || {
         let notes = Notes::new();
         let (pen, main) = (notes.pen(), current());
@@ -136,6 +142,7 @@ fn the_destructors_of_a_dropped_fiber_may_park_and_may_not_switch() {
 // 125: test_throw.py test_throw_goes_to_original_parent
 #[test]
 fn a_panic_goes_from_a_fiber_to_its_parent() {
+    let _bound = bounded();
     let parent = Fiber::new(|()| {
         let child = Fiber::new(|()| panic::panic_any("from the child"));
         let said = text_of(|| child.switch(()).unwrap());
@@ -150,6 +157,7 @@ fn a_panic_goes_from_a_fiber_to_its_parent() {
 // 125: test_throw.py test_class, test_throw_exception_not_lost
 #[test]
 fn what_is_thrown_appears_where_the_fiber_stands() {
+    let _bound = bounded();
     let main = current();
     let fiber = Fiber::new(move |_| {
         let thrown = panic::catch_unwind(AssertUnwindSafe(|| main.switch(1)));
@@ -163,6 +171,7 @@ fn what_is_thrown_appears_where_the_fiber_stands() {
 // 125: test_throw.py test_kill, test_throw_goes_to_original_parent3
 #[test]
 fn exit_ends_a_fiber_quietly_and_its_parent_is_told() {
+    let _bound = bounded();
     let notes = Notes::new();
     let (pen, main) = (notes.pen(), current());
     let standing = Fiber::new(move |()| {
@@ -184,6 +193,7 @@ fn exit_ends_a_fiber_quietly_and_its_parent_is_told() {
 // 125: test_throw.py test_throw_goes_to_original_parent, for the dead
 #[test]
 fn what_is_thrown_at_the_dead_or_unbegun_panics_in_the_parent() {
+    let _bound = bounded();
     let dead = Fiber::new(|()| ());
     dead.switch(()).unwrap();
     for fiber in [dead, Fiber::new(|()| unreachable!())] {
@@ -195,6 +205,7 @@ fn what_is_thrown_at_the_dead_or_unbegun_panics_in_the_parent() {
 
 #[test]
 fn a_parent_that_has_not_begun_begins_with_the_result_of_its_child() {
+    let _bound = bounded();
     let parent = Fiber::new(|n: u32| n * 10);
     let child = Fiber::new(|n| n + 1);
     child.set_parent(&parent).unwrap();
@@ -208,6 +219,7 @@ fn a_parent_that_has_not_begun_begins_with_the_result_of_its_child() {
 
 #[test]
 fn a_switch_to_oneself_returns_at_once() {
+    let _bound = bounded();
     assert_eq!(current().switch(5).unwrap(), 5);
     let fiber = Fiber::new(|n: u32| current().switch(n + 1).unwrap());
     assert_eq!(fiber.switch(1).unwrap(), 2);
@@ -215,6 +227,7 @@ fn a_switch_to_oneself_returns_at_once() {
 
 #[test]
 fn what_has_begun_is_given_nothing_else_to_run() {
+    let _bound = bounded();
     let main = current();
     let fiber = Fiber::new(move |()| main.switch(()).unwrap());
     fiber.set_stack_size(32 * 1024).unwrap();
@@ -226,6 +239,7 @@ fn what_has_begun_is_given_nothing_else_to_run() {
 
 #[test]
 fn a_fiber_without_a_stack_can_be_switched_to_again() {
+    let _bound = bounded();
     let fiber = Fiber::new(|n: u32| n);
     fiber.set_stack_size(usize::MAX).unwrap();
     let refused = fiber.switch(1).unwrap_err();
@@ -236,6 +250,7 @@ fn a_fiber_without_a_stack_can_be_switched_to_again() {
 
 #[test]
 fn a_fiber_that_parks_parks_its_greenlet_and_is_killed_with_it() {
+    let _bound = bounded();
     sim::run(125, || {
         let notes = Notes::new();
         let pen = notes.pen();
@@ -263,6 +278,7 @@ fn a_fiber_that_parks_parks_its_greenlet_and_is_killed_with_it() {
 
 #[test]
 fn a_timeout_of_main_ends_in_main() {
+    let _bound = bounded();
     sim::run(125, || {
         let main = current();
         let sleeper = Fiber::new(|()| greenroom::sleep(ms(1000)));
@@ -280,6 +296,7 @@ fn a_timeout_of_main_ends_in_main() {
 // 124: test_tracing.py test_greenlet_tracing
 #[test]
 fn switches_by_hand_are_told_in_their_order() {
+    let _bound = bounded();
     let told = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&told);
     let (one, two) = (Fiber::unset(), Fiber::unset());
@@ -315,6 +332,7 @@ fn switches_by_hand_are_told_in_their_order() {
 // 124: test_tracing.py test_exception_disables_tracing. 25: TestDeadPropertyDuringSwitch
 #[test]
 fn a_tracer_that_panics_hears_no_more_and_the_switch_goes_on() {
+    let _bound = bounded();
     thread_local! {
         static TARGET: RefCell<Option<Fiber<u32>>> = const { RefCell::new(None) };
     }
@@ -357,6 +375,7 @@ fn a_generator_may_read_a_socket_between_two_yields() {
 
 #[test]
 fn a_generator_of_the_root_may_park_as_well() {
+    let _bound = bounded();
     sim::run(1, || {
         let naps = Generator::new(|yielder: &Yielder<(), u64>, ()| {
             for n in 1..=3 {
@@ -372,6 +391,7 @@ fn a_generator_of_the_root_may_park_as_well() {
 
 #[test]
 fn a_generator_moves_from_greenlet_to_greenlet() {
+    let _bound = bounded();
     sim::run(2, || {
         let count = Generator::new(|yielder: &Yielder<(), u64>, ()| {
             for n in 0.. {
@@ -390,6 +410,7 @@ fn a_generator_moves_from_greenlet_to_greenlet() {
 
 #[test]
 fn a_panic_of_the_body_goes_to_who_resumes_and_ends_it() {
+    let _bound = bounded();
     let mut fails = Generator::new(|yielder: &Yielder<(), ()>, ()| {
         yielder.suspend(());
         panic::panic_any("in the body");
@@ -403,6 +424,7 @@ fn a_panic_of_the_body_goes_to_who_resumes_and_ends_it() {
 
 #[test]
 fn a_generator_that_is_dropped_half_way_unwinds_and_its_destructors_may_park() {
+    let _bound = bounded();
     sim::run(3, || {
         let notes = Notes::new();
         let pen = notes.pen();
@@ -427,6 +449,7 @@ fn a_generator_that_is_dropped_half_way_unwinds_and_its_destructors_may_park() {
 
 #[test]
 fn a_generator_that_was_never_resumed_never_runs() {
+    let _bound = bounded();
     let owned = Rc::new(());
     let theirs = Rc::clone(&owned);
     let never = Generator::new(move |_: &Yielder<(), ()>, ()| unreachable!("{theirs:?}"));
@@ -436,6 +459,7 @@ fn a_generator_that_was_never_resumed_never_runs() {
 
 #[test]
 fn a_body_that_swallows_its_end_meets_it_again_at_its_next_yield() {
+    let _bound = bounded();
     let swallowed = Rc::new(Cell::new(0));
     let count = Rc::clone(&swallowed);
     let mut stubborn = Generator::new(move |yielder: &Yielder<(), ()>, ()| {
@@ -459,6 +483,7 @@ fn a_body_that_swallows_its_end_meets_it_again_at_its_next_yield() {
 #[cfg(not(greenroom_no_panic_swap))]
 #[test]
 fn a_generator_that_yields_in_a_destructor_while_it_ends_is_leaked() {
+    let _bound = bounded();
     greenroom::run(|| {
         let mut stuck = Generator::new(|yielder: &Yielder<(), ()>, ()| {
             let _bell = Bell(|_| yielder.suspend(()));
@@ -475,6 +500,7 @@ fn a_generator_that_yields_in_a_destructor_while_it_ends_is_leaked() {
 
 #[test]
 fn a_generator_may_be_dropped_by_a_destructor_that_unwinds() {
+    let _bound = bounded();
     let notes = Notes::new();
     let pen = notes.pen();
     let said = text_of(|| {
@@ -492,6 +518,7 @@ fn a_generator_may_be_dropped_by_a_destructor_that_unwinds() {
 
 #[test]
 fn a_kill_of_the_greenlet_unwinds_the_body_first() {
+    let _bound = bounded();
     let notes = Notes::new();
     let pen = notes.pen();
     let reader = greenroom::spawn_local(move || {
@@ -510,6 +537,7 @@ fn a_kill_of_the_greenlet_unwinds_the_body_first() {
 
 #[test]
 fn a_timeout_of_the_body_stays_in_the_body() {
+    let _bound = bounded();
     sim::run(4, || {
         let mut limited = Generator::new(|yielder: &Yielder<(), bool>, ()| {
             let late = with_timeout(ms(5), || greenroom::sleep(ms(60)));
@@ -527,6 +555,7 @@ fn a_timeout_of_the_body_stays_in_the_body() {
 
 #[test]
 fn only_the_body_yields() {
+    let _bound = bounded();
     let excuse = |yields: &dyn Fn(&Yielder<(), ()>)| {
         let caught = panic::catch_unwind(AssertUnwindSafe(|| {
             generator::scoped(|yielder, ()| yields(yielder), |mut one| one.next())
@@ -546,6 +575,7 @@ fn only_the_body_yields() {
 
 #[test]
 fn below_a_foreign_call_a_generator_yields_and_is_not_unwound() {
+    let _bound = bounded();
     greenroom::run(|| {
         let notes = Notes::new();
         let pen = notes.pen();
@@ -564,6 +594,7 @@ fn below_a_foreign_call_a_generator_yields_and_is_not_unwound() {
 
 #[test]
 fn a_scope_in_a_generator_goes_on_while_it_stands_and_ends_with_it() {
+    let _bound = bounded();
     sim::run(5, || {
         let ticks = Cell::new(0);
         let seen = generator::scoped(
@@ -593,6 +624,7 @@ fn a_scope_in_a_generator_goes_on_while_it_stands_and_ends_with_it() {
 
 #[test]
 fn throw_is_caught_where_the_body_stands() {
+    let _bound = bounded();
     let mut catches = Generator::new(|yielder: &Yielder<(), u8>, ()| {
         let thrown = panic::catch_unwind(AssertUnwindSafe(|| yielder.suspend(1)));
         thrown.is_err()
@@ -609,6 +641,7 @@ fn throw_is_caught_where_the_body_stands() {
 
 #[test]
 fn a_generator_runs_on_a_thread_that_ends() {
+    let _bound = bounded();
     thread_local! {
         static KEPT: RefCell<Option<Generator<(), u8, ()>>> = const { RefCell::new(None) };
     }
@@ -628,6 +661,7 @@ fn a_generator_runs_on_a_thread_that_ends() {
 
 #[test]
 fn ten_thousand_generators_leave_nothing_behind() {
+    let _bound = bounded();
     greenroom::run(|| {
         for n in 0..10_000u32 {
             let count =

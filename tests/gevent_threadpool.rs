@@ -262,6 +262,7 @@ fn a_panic_comes_back_with_its_payload() {
 
 #[test]
 fn a_destructor_that_panics_costs_no_thread() {
+    let _bound = bounded();
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {
@@ -508,6 +509,7 @@ fn a_thread_that_can_not_be_had_is_an_error_and_not_a_panic() {
 
 #[test]
 fn absurd_sizes_are_errors_that_name_the_limit() {
+    let _bound = bounded();
     let none = ThreadPool::new(0).unwrap_err();
     assert_eq!(none.kind(), ErrorKind::InvalidInput);
     assert!(none.to_string().contains("0 threads"));

@@ -21,6 +21,7 @@ const LATE_MAX: Duration = ms(5000);
 // 47: test__timeout.py Test
 #[test]
 fn a_timeout_ends_a_wait_can_be_set_again_and_leaves_nothing_behind() {
+    let _bound = bounded();
     sim::run(47, || {
         for _ in 0..3 {
             let before = greenroom::now();
@@ -37,6 +38,7 @@ fn a_timeout_ends_a_wait_can_be_set_again_and_leaves_nothing_behind() {
 // 47: a timeout of one greenlet is not another's
 #[test]
 fn a_timeout_ends_the_wait_of_its_own_greenlet_only() {
+    let _bound = bounded();
     sim::run(47, || {
         let others = [1, 2].map(|_| greenroom::spawn(|| greenroom::sleep(ms(50))));
         assert!(with_timeout(ms(10), || greenroom::sleep(ms(50))).is_err());
@@ -47,6 +49,7 @@ fn a_timeout_ends_the_wait_of_its_own_greenlet_only() {
 // 48: test__api_timeout.py test_api, a custom exception
 #[test]
 fn an_elapsed_time_becomes_whatever_error_the_caller_wants() {
+    let _bound = bounded();
     #[derive(Debug, PartialEq)]
     struct TooSlow(Duration);
     sim::run(48, || {
@@ -65,6 +68,7 @@ fn an_elapsed_time_becomes_whatever_error_the_caller_wants() {
 // the result.
 #[test]
 fn an_ignored_inner_timeout_swallows_only_itself() {
+    let _bound = bounded();
     sim::run(49, || {
         let mut after_inner = false;
         let outer = with_timeout(ms(50), || {
@@ -82,6 +86,7 @@ fn an_ignored_inner_timeout_swallows_only_itself() {
 // 50: test__api_timeout.py test_nested_timeout
 #[test]
 fn an_outer_timeout_that_comes_first_passes_through_the_inner_and_ends_it() {
+    let _bound = bounded();
     sim::run(50, || {
         let before = greenroom::now();
         let outer = with_timeout(ms(10), || with_timeout(ms(50), || greenroom::sleep(LONG)));
@@ -96,6 +101,7 @@ fn an_outer_timeout_that_comes_first_passes_through_the_inner_and_ends_it() {
 // 50: the same
 #[test]
 fn an_inner_timeout_that_comes_first_leaves_the_outer_pending() {
+    let _bound = bounded();
     sim::run(50, || {
         let before = greenroom::now();
         let outer = with_timeout(ms(50), || {
@@ -113,6 +119,7 @@ fn an_inner_timeout_that_comes_first_leaves_the_outer_pending() {
 // 50: two that expire together
 #[test]
 fn of_two_timeouts_for_the_same_moment_the_outer_counts() {
+    let _bound = bounded();
     sim::run(50, || {
         let outer = with_timeout(ms(10), || {
             let inner = with_timeout(ms(10), || greenroom::sleep(LONG));
@@ -126,6 +133,7 @@ fn of_two_timeouts_for_the_same_moment_the_outer_counts() {
 // 51: test__api_timeout.py, `Timeout(None)` and `cancel()`
 #[test]
 fn a_timeout_beyond_the_end_of_the_clock_is_none() {
+    let _bound = bounded();
     sim::run(51, || {
         assert_eq!(
             with_timeout(Duration::MAX, || greenroom::sleep(LONG * 1000)),
@@ -138,6 +146,7 @@ fn a_timeout_beyond_the_end_of_the_clock_is_none() {
 // 51: the body ends before the time is up
 #[test]
 fn a_timeout_whose_body_is_over_never_fires() {
+    let _bound = bounded();
     sim::run(51, || {
         assert_eq!(with_timeout(ms(10), || 7), Ok(7));
         greenroom::sleep(ms(50));
@@ -152,6 +161,7 @@ fn a_timeout_whose_body_is_over_never_fires() {
 // 52: test__timeout.py test_with_timeout, test__api.py test_nested_with_timeout
 #[test]
 fn with_timeout_gives_the_value_the_fallback_or_the_body_s_own_error() {
+    let _bound = bounded();
     sim::run(52, || {
         let within = |delay| {
             with_timeout(ms(10), move || {
@@ -172,6 +182,7 @@ fn with_timeout_gives_the_value_the_fallback_or_the_body_s_own_error() {
 // 52: gevent, a body that only computes
 #[test]
 fn a_body_that_never_parks_is_not_interrupted_however_long_it_takes() {
+    let _bound = bounded();
     let begin = Instant::now();
     let computed = with_timeout(ms(1), || while begin.elapsed() < ms(5) {});
     assert_eq!(computed, Ok(()));
@@ -180,6 +191,7 @@ fn a_body_that_never_parks_is_not_interrupted_however_long_it_takes() {
 // 53: gevent's timers have priority -1, its watchers the highest
 #[test]
 fn what_is_ready_when_the_time_is_up_wins() {
+    let _bound = bounded();
     let (mut ours, mut theirs) = UnixStream::pair().unwrap();
     let reader = greenroom::spawn(move || {
         let mut byte = [0];
@@ -208,6 +220,7 @@ fn sleeper() -> Greenlet<()> {
 // 54: testing/timing.py AbstractGenericWaitTestCase, over all that waits on the hub alone
 #[test]
 fn every_wait_with_a_limit_of_its_own_ends_at_it() {
+    let _bound = bounded();
     sim::run(54, || {
         let (one, other) = (sleeper(), sleeper());
         takes_exactly(LIMIT, || greenroom::sleep(LIMIT));
@@ -244,6 +257,7 @@ fn every_wait_with_a_limit_of_its_own_ends_at_it() {
 // 54: the same under with_timeout
 #[test]
 fn every_wait_on_the_hub_ends_at_the_limit_around_it() {
+    let _bound = bounded();
     sim::run(54, || {
         let within = |wait: &dyn Fn()| {
             takes_exactly(LIMIT, || assert!(with_timeout(LIMIT, wait).is_err()));
@@ -264,6 +278,7 @@ fn every_wait_on_the_hub_ends_at_the_limit_around_it() {
 // 54: the one wait that says so itself
 #[test]
 fn wait_idle_is_false_at_the_limit_around_it_which_is_delivered_at_the_next_park() {
+    let _bound = bounded();
     sim::run(54, || {
         let _other = sleeper();
         takes_exactly(LIMIT, || {

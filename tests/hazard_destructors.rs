@@ -51,6 +51,7 @@ fn kill_and_join(greenlet: Greenlet<()>) {
 
 #[test]
 fn the_destructor_of_a_local_value_may_park_after_a_kill() {
+    let _bound = bounded();
     green_local! {
         static KEPT: RefCell<Option<Parks>> = RefCell::new(None);
     }
@@ -70,6 +71,7 @@ fn the_destructor_of_a_local_value_may_park_after_a_kill() {
 
 #[test]
 fn the_destructor_of_a_shared_value_may_park_after_a_kill() {
+    let _bound = bounded();
     static ENDED: AtomicUsize = AtomicUsize::new(0);
     struct Notes;
     impl Drop for Notes {
@@ -120,8 +122,8 @@ fn what_a_closure_owns_that_never_began_may_park_after_a_kill() {
 
 #[test]
 fn what_a_closure_owns_that_was_to_begin_later_may_park_after_a_kill() {
-    static ENDED: AtomicUsize = AtomicUsize::new(0);
     let _bound = bounded();
+    static ENDED: AtomicUsize = AtomicUsize::new(0);
     run(|| {
         let parks = OnDrop(|| {
             greenroom::sleep(ms(1));
@@ -154,8 +156,8 @@ fn a_result_that_nobody_wants_may_park_after_a_kill() {
 
 #[test]
 fn a_link_may_park_after_a_kill() {
-    static ENDED: AtomicUsize = AtomicUsize::new(0);
     let _bound = bounded();
+    static ENDED: AtomicUsize = AtomicUsize::new(0);
     run(|| {
         let greenlet = spawn(|| greenroom::sleep(HOUR));
         drop(greenlet.link(|_| {
@@ -172,8 +174,8 @@ fn a_link_may_park_after_a_kill() {
 /// A limit of its own does end a wait of a destructor.
 #[test]
 fn a_timeout_within_such_a_destructor_is_kept() {
-    static ELAPSED: AtomicUsize = AtomicUsize::new(0);
     let _bound = bounded();
+    static ELAPSED: AtomicUsize = AtomicUsize::new(0);
     run(|| {
         let waits = OnDrop(|| {
             let waited = greenroom::with_timeout(ms(2), || greenroom::sleep(HOUR));
@@ -250,6 +252,7 @@ fn a_key_is_gone_while_its_value_is_destroyed() {
 
 #[test]
 fn to_use_a_key_that_is_gone_panics() {
+    let _bound = bounded();
     thread_local! {
         static PANICKED: Cell<bool> = const { Cell::new(false) };
     }
@@ -312,6 +315,7 @@ fn the_last_made_goes_first_and_what_destructors_make_goes_as_well() {
 /// last handle, on whatever OS thread that is.
 #[test]
 fn what_is_made_late_is_dropped_on_its_own_thread() {
+    let _bound = bounded();
     struct Here(thread::ThreadId, Sender<thread::ThreadId>);
     impl Drop for Here {
         fn drop(&mut self) {
@@ -340,6 +344,7 @@ fn what_is_made_late_is_dropped_on_its_own_thread() {
 /// gone, and what a subscriber uses are the OS thread's.
 #[test]
 fn a_subscriber_at_the_end_uses_no_value_of_the_greenlet() {
+    let _bound = bounded();
     green_local! {
         static SEEN: Cell<usize> = Cell::new(0);
     }

@@ -158,6 +158,7 @@ fn a_reset_wakes_reader_and_writer_and_is_told_to_one() {
 // Row 26.
 #[test]
 fn a_write_to_nobody_is_an_error_and_no_signal() {
+    let _bound = bounded();
     let test = "a_write_to_nobody_is_an_error_and_no_signal";
     alone_and_well(test, || {
         // SAFETY: SIG_DFL is a valid action; std has set it to ignore for its own pipes' sake.
@@ -198,6 +199,7 @@ extern "C" fn count_signal(_: libc::c_int) {
 
 #[test]
 fn a_storm_of_signals_is_never_an_error() {
+    let _bound = bounded();
     let test = "a_storm_of_signals_is_never_an_error";
     alone_and_well(test, || {
         // SAFETY: the handler only adds to an atomic, without SA_RESTART every call is

@@ -1,6 +1,7 @@
 //! The end of an OS thread: its thread-locals go one after the other, and nothing may run on that
 //! stands inside of one. Row 14 of the register of hazards.
 
+use hazard_support::bounded;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -48,6 +49,7 @@ fn let_others_run() {
 
 #[test]
 fn who_parks_in_the_destructor_of_a_thread_local_lets_nobody_run_who_stands_in_another() {
+    let _bound = bounded();
     static GONE: AtomicBool = AtomicBool::new(false);
     static USES: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -74,6 +76,7 @@ fn who_parks_in_the_destructor_of_a_thread_local_lets_nobody_run_who_stands_in_a
 /// Made by the greenlet itself, it is the first to go.
 #[test]
 fn a_thread_local_whose_destructor_parks_is_not_used_meanwhile() {
+    let _bound = bounded();
     static ENDS: AtomicBool = AtomicBool::new(false);
     static GONE: AtomicBool = AtomicBool::new(false);
     static USES: AtomicUsize = AtomicUsize::new(0);
@@ -127,6 +130,7 @@ fn standing_in(
 
 #[test]
 fn a_generator_that_is_kept_in_a_thread_local_is_not_unwound_at_the_end() {
+    let _bound = bounded();
     static GONE: AtomicBool = AtomicBool::new(false);
     static USES: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -143,6 +147,7 @@ fn a_generator_that_is_kept_in_a_thread_local_is_not_unwound_at_the_end() {
 
 #[test]
 fn the_same_after_a_run_without_a_hub_around_it() {
+    let _bound = bounded();
     static GONE: AtomicBool = AtomicBool::new(false);
     static USES: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -159,6 +164,7 @@ fn the_same_after_a_run_without_a_hub_around_it() {
 
 #[test]
 fn what_can_be_resumed_says_at_the_end_that_it_can_not() {
+    let _bound = bounded();
     static GONE: AtomicBool = AtomicBool::new(false);
     static USES: AtomicUsize = AtomicUsize::new(0);
     static LOOKED: AtomicBool = AtomicBool::new(false);
@@ -192,6 +198,7 @@ fn what_can_be_resumed_says_at_the_end_that_it_can_not() {
 
 #[test]
 fn a_local_of_the_root_says_at_the_end_that_it_is_gone() {
+    let _bound = bounded();
     static ASKED: AtomicBool = AtomicBool::new(false);
     struct Asks;
     impl Drop for Asks {
@@ -216,6 +223,7 @@ fn a_local_of_the_root_says_at_the_end_that_it_is_gone() {
 /// The destructors of the OS thread's thread-locals then run on the stack of a greenlet.
 #[test]
 fn an_exit_in_a_greenlet_lets_nobody_run_who_stands_in_a_thread_local() {
+    let _bound = bounded();
     static GONE: AtomicBool = AtomicBool::new(false);
     static ENDS: AtomicBool = AtomicBool::new(false);
     thread_local! {

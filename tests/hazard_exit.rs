@@ -4,6 +4,7 @@
 
 mod hazard_support;
 
+use hazard_support::bounded;
 use std::cell::{Cell, RefCell};
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -123,6 +124,7 @@ fn exit_with_generator() {
 
 #[test]
 fn by_a_greenlet_whose_generator_stands_in_a_thread_local() {
+    let _bound = bounded();
     exits(
         "by_a_greenlet_whose_generator_stands_in_a_thread_local",
         || {
@@ -133,6 +135,7 @@ fn by_a_greenlet_whose_generator_stands_in_a_thread_local() {
 
 #[test]
 fn by_a_local_greenlet_whose_generator_stands_in_a_thread_local() {
+    let _bound = bounded();
     exits(
         "by_a_local_greenlet_whose_generator_stands_in_a_thread_local",
         || {
@@ -143,6 +146,7 @@ fn by_a_local_greenlet_whose_generator_stands_in_a_thread_local() {
 
 #[test]
 fn by_the_root_whose_generator_stands_in_a_thread_local() {
+    let _bound = bounded();
     exits(
         "by_the_root_whose_generator_stands_in_a_thread_local",
         || {
@@ -154,6 +158,7 @@ fn by_the_root_whose_generator_stands_in_a_thread_local() {
 
 #[test]
 fn in_a_scope_and_in_an_inner_hub() {
+    let _bound = bounded();
     exits("in_a_scope_and_in_an_inner_hub", || {
         spawn(|| {
             scope(|s| {
@@ -176,6 +181,7 @@ fn exit_beside_others() {
 
 #[test]
 fn by_a_greenlet_that_shares_its_thread_locals() {
+    let _bound = bounded();
     exits("by_a_greenlet_that_shares_its_thread_locals", || {
         spawn(exit_beside_others).join().unwrap();
     });
@@ -183,6 +189,7 @@ fn by_a_greenlet_that_shares_its_thread_locals() {
 
 #[test]
 fn by_the_root_that_shares_its_thread_locals() {
+    let _bound = bounded();
     exits("by_the_root_that_shares_its_thread_locals", || {
         drop(spawn_local(|| ()));
         exit_beside_others();
@@ -192,6 +199,7 @@ fn by_the_root_that_shares_its_thread_locals() {
 /// Its destructors may park: others have other thread-locals.
 #[test]
 fn by_a_greenlet_with_destructors_that_park() {
+    let _bound = bounded();
     exits("by_a_greenlet_with_destructors_that_park", || {
         drop(spawn(|| stands_in_text(yield_now)));
         let parked = spawn(|| greenroom::sleep(HOUR));
@@ -207,6 +215,7 @@ fn by_a_greenlet_with_destructors_that_park() {
 
 #[test]
 fn by_a_killed_greenlet_with_destructors_that_park() {
+    let _bound = bounded();
     exits("by_a_killed_greenlet_with_destructors_that_park", || {
         struct Exits;
         impl Drop for Exits {
@@ -242,6 +251,7 @@ fn exit_in_kept_generator() {
 
 #[test]
 fn by_a_generator_that_is_in_a_thread_local() {
+    let _bound = bounded();
     exits(
         "by_a_generator_that_is_in_a_thread_local",
         exit_in_kept_generator,
@@ -250,6 +260,7 @@ fn by_a_generator_that_is_in_a_thread_local() {
 
 #[test]
 fn by_a_generator_that_is_in_a_thread_local_of_a_greenlet() {
+    let _bound = bounded();
     exits(
         "by_a_generator_that_is_in_a_thread_local_of_a_greenlet",
         || {
@@ -261,6 +272,7 @@ fn by_a_generator_that_is_in_a_thread_local_of_a_greenlet() {
 /// It is made by the very resume in which it is dropped.
 #[test]
 fn by_a_generator_at_its_first_resume() {
+    let _bound = bounded();
     exits("by_a_generator_at_its_first_resume", || {
         greenroom::hub::current();
         spawn_local(|| {
@@ -279,6 +291,7 @@ fn by_a_generator_at_its_first_resume() {
 
 #[test]
 fn by_a_fiber() {
+    let _bound = bounded();
     thread_local! {
         static FIBERS: RefCell<Vec<Fiber<()>>> = const { RefCell::new(Vec::new()) };
     }
@@ -300,6 +313,7 @@ fn by_a_fiber() {
 /// No destructors of thread-locals run.
 #[test]
 fn quickly() {
+    let _bound = bounded();
     unsafe extern "C" {
         fn quick_exit(status: i32) -> !;
     }
@@ -319,6 +333,7 @@ fn quickly() {
 /// The test's own thread ends: what was left parked there stays where it is.
 #[test]
 fn by_the_end_of_the_thread_that_has_the_hub() {
+    let _bound = bounded();
     let test = "by_the_end_of_the_thread_that_has_the_hub";
     let output = alone(test, || {
         #[cfg(feature = "monkey")]

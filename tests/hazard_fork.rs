@@ -6,6 +6,7 @@ mod hazard_support;
 use greenroom::net::{TcpListener, TcpStream, ToSocketAddrs};
 use greenroom::os::unix::net::UnixStream;
 use greenroom::{hub, sleep, spawn, spawn_local, yield_now};
+use hazard_support::bounded;
 use hazard_support::{HOUR, OnDrop, alone_and_well, ms};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -86,6 +87,7 @@ fn use_everything() {
 
 #[test]
 fn a_child_forked_by_the_root_begins_with_an_empty_hub() {
+    let _bound = bounded();
     let test = "a_child_forked_by_the_root_begins_with_an_empty_hub";
     alone_and_well(test, || {
         let sleeper = spawn(|| sleep(ms(30)));
@@ -105,6 +107,7 @@ fn a_child_forked_by_the_root_begins_with_an_empty_hub() {
 
 #[test]
 fn a_child_forked_by_a_greenlet_begins_with_an_empty_hub() {
+    let _bound = bounded();
     let test = "a_child_forked_by_a_greenlet_begins_with_an_empty_hub";
     alone_and_well(test, || {
         let forks = spawn(|| {
@@ -121,6 +124,7 @@ fn a_child_forked_by_a_greenlet_begins_with_an_empty_hub() {
 
 #[test]
 fn a_greenlet_that_returns_in_the_child_ends_the_child() {
+    let _bound = bounded();
     let test = "a_greenlet_that_returns_in_the_child_ends_the_child";
     alone_and_well(test, || {
         for spawns_there in [false, true] {
@@ -142,6 +146,7 @@ fn a_greenlet_that_returns_in_the_child_ends_the_child() {
 
 #[test]
 fn a_child_that_drops_its_sockets_and_exits_leaves_the_parent_its_wakeups() {
+    let _bound = bounded();
     let test = "a_child_that_drops_its_sockets_and_exits_leaves_the_parent_its_wakeups";
     alone_and_well(test, || {
         for from_a_greenlet in [false, true] {
@@ -180,6 +185,7 @@ fn a_child_that_drops_its_sockets_and_exits_leaves_the_parent_its_wakeups() {
 
 #[test]
 fn what_the_parent_has_parked_or_queued_does_not_run_in_the_child() {
+    let _bound = bounded();
     let test = "what_the_parent_has_parked_or_queued_does_not_run_in_the_child";
     alone_and_well(test, || {
         let (mut told, mut tells) = std::io::pipe().unwrap();
@@ -208,6 +214,7 @@ fn what_the_parent_has_parked_or_queued_does_not_run_in_the_child() {
 
 #[test]
 fn a_child_of_a_hub_of_its_own_leaves_it_alone() {
+    let _bound = bounded();
     let test = "a_child_of_a_hub_of_its_own_leaves_it_alone";
     alone_and_well(test, || {
         let child = greenroom::run(|| {
@@ -232,6 +239,7 @@ fn a_child_of_a_hub_of_its_own_leaves_it_alone() {
 
 #[test]
 fn a_child_that_raises_its_parents_bell_does_it_no_harm() {
+    let _bound = bounded();
     let test = "a_child_that_raises_its_parents_bell_does_it_no_harm";
     alone_and_well(test, || {
         let (sender, handles) = std::sync::mpsc::channel();
@@ -257,6 +265,7 @@ fn a_child_that_raises_its_parents_bell_does_it_no_harm() {
 
 #[test]
 fn a_program_started_from_a_greenlet_gets_none_of_our_descriptors() {
+    let _bound = bounded();
     let test = "a_program_started_from_a_greenlet_gets_none_of_our_descriptors";
     alone_and_well(test, || {
         let (one, other) = UnixStream::pair().unwrap();

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 // Row 33: wakes of what is not parked.
 #[test]
 fn a_wake_of_a_running_or_finished_greenlet_is_nothing() {
+    let _bound = bounded();
     leak_free("wakes", || {
         let me = greenroom::current();
         let runs = spawn(|| {
@@ -35,6 +36,7 @@ fn a_wake_of_a_running_or_finished_greenlet_is_nothing() {
 
 #[test]
 fn an_unpark_does_not_start_a_greenlet_before_its_time() {
+    let _bound = bounded();
     sim::run(3, || {
         let begin = greenroom::now();
         let late = greenroom::spawn_later(ms(50), greenroom::now);
@@ -46,6 +48,7 @@ fn an_unpark_does_not_start_a_greenlet_before_its_time() {
 
 #[test]
 fn what_is_sent_to_ones_own_hub_can_be_unparked_before_it_arrives() {
+    let _bound = bounded();
     leak_free("unparked", || {
         let sent = hub::current().spawn(|| {
             thread::park();
@@ -58,6 +61,7 @@ fn what_is_sent_to_ones_own_hub_can_be_unparked_before_it_arrives() {
 
 #[test]
 fn what_is_sent_to_ones_own_hub_can_be_killed_before_it_arrives() {
+    let _bound = bounded();
     leak_free("killed", || {
         let sent = hub::current().spawn(|| unreachable!("it was killed before"));
         sent.kill();
@@ -103,6 +107,7 @@ fn a_closure_that_is_dropped_inside_the_hub_may_park_and_may_panic() {
 
 #[test]
 fn a_panic_of_a_link_concerns_nobody_else() {
+    let _bound = bounded();
     leak_free("a link", || {
         let done = spawn(|| 7);
         done.link(|_| panic!("in a link"));
@@ -117,6 +122,7 @@ fn a_panic_of_a_link_concerns_nobody_else() {
 // Row 33: a hub inside a hub.
 #[test]
 fn a_hub_inside_a_greenlet_comes_and_goes_without_a_trace() {
+    let _bound = bounded();
     leak_free("nested", || {
         let sleeper = spawn(|| sleep(ms(5)));
         let inner = spawn(|| {
@@ -164,6 +170,7 @@ fn a_wait_begun_on_one_hub_may_be_dropped_on_another() {
 // Row 32, 28: what a greenlet holds across a park, others find held: no deadlock is hidden.
 #[test]
 fn a_std_mutex_held_across_a_park_is_found_held() {
+    let _bound = bounded();
     leak_free("a mutex", || {
         let mutex = std::sync::Arc::new(Mutex::new(1));
         let theirs = std::sync::Arc::clone(&mutex);
@@ -182,6 +189,7 @@ fn a_std_mutex_held_across_a_park_is_found_held() {
 
 #[test]
 fn a_cell_borrowed_across_a_park_is_found_borrowed() {
+    let _bound = bounded();
     leak_free("a cell", || {
         let cell = Rc::new(RefCell::new(1));
         let theirs = Rc::clone(&cell);
@@ -200,6 +208,7 @@ fn a_cell_borrowed_across_a_park_is_found_borrowed() {
 // Row 36.
 #[test]
 fn a_limit_beyond_the_clock_is_no_limit() {
+    let _bound = bounded();
     sim::run(5, || {
         let begin = greenroom::now();
         let never = greenroom::spawn_later(Duration::MAX, || unreachable!("at the end of time"));
@@ -232,6 +241,7 @@ fn a_limit_beyond_the_clock_is_no_limit() {
 
 #[test]
 fn the_shortest_limits_are_over_at_once_and_never_before_their_time() {
+    let _bound = bounded();
     leak_free("short limits", || {
         sleep(Duration::ZERO);
         greenroom::sleep_until(Instant::now());
@@ -257,6 +267,7 @@ fn the_shortest_limits_are_over_at_once_and_never_before_their_time() {
 
 #[test]
 fn sleepers_wake_in_the_order_of_their_deadlines() {
+    let _bound = bounded();
     for seed in 0..50 {
         sim::run(seed, || {
             let order = Rc::new(RefCell::new(Vec::new()));
@@ -337,6 +348,7 @@ fn message_of(f: impl FnOnce()) -> String {
 
 #[test]
 fn what_would_block_forever_says_who_waits_for_what_and_where_they_were_spawned() {
+    let _bound = bounded();
     let test = "what_would_block_forever_says_who_waits_for_what_and_where_they_were_spawned";
     let output = alone(test, || {
         greenroom::run(|| {

@@ -172,6 +172,7 @@ fn a_clone_goes_on_when_the_other_is_closed_under_it() {
 // Row 22: not to be done, but it must not hurt those who come after.
 #[test]
 fn a_number_closed_behind_our_back_serves_its_next_owner() {
+    let _bound = bounded();
     let test = "a_number_closed_behind_our_back_serves_its_next_owner";
     alone_and_well(test, || {
         let mut reused = 0;
@@ -208,6 +209,7 @@ fn a_number_closed_behind_our_back_serves_its_next_owner() {
 
 #[test]
 fn the_same_open_file_under_the_same_number_can_be_registered_again() {
+    let _bound = bounded();
     let test = "the_same_open_file_under_the_same_number_can_be_registered_again";
     alone_and_well(test, || {
         let (one, mut other) = UnixStream::pair().unwrap();
@@ -262,6 +264,7 @@ fn a_socket_that_is_dropped_on_another_thread_leaves_no_registration() {
 
 #[test]
 fn ten_thousand_sockets_leave_nothing_behind() {
+    let _bound = bounded();
     let test = "ten_thousand_sockets_leave_nothing_behind";
     alone_and_well(test, || {
         drop(hub::current());
@@ -285,6 +288,7 @@ fn ten_thousand_sockets_leave_nothing_behind() {
 
 #[test]
 fn what_leaves_as_a_plain_descriptor_is_forgotten_and_blocks_again() {
+    let _bound = bounded();
     leak_free("plain", || {
         let (one, mut other) = UnixStream::pair().unwrap();
         assert!(with_timeout(ms(1), || (&one).read(&mut [0]).map(drop)).is_err());

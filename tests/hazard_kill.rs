@@ -305,6 +305,7 @@ fn a_kill_is_met_again_at_each_further_park_until_the_end() {
 
 #[test]
 fn a_greenlet_that_does_not_park_any_more_outruns_its_kill() {
+    let _bound = bounded();
     leak_free("outrun", || {
         let victim = spawn_local(|| {
             let _ = panic::catch_unwind(|| sleep(HOUR));
@@ -318,6 +319,7 @@ fn a_greenlet_that_does_not_park_any_more_outruns_its_kill() {
 
 #[test]
 fn a_kill_of_what_has_finished_is_nothing() {
+    let _bound = bounded();
     leak_free("finished", || {
         let done = spawn_local(|| 7);
         yield_now();
@@ -329,6 +331,7 @@ fn a_kill_of_what_has_finished_is_nothing() {
 
 #[test]
 fn a_greenlet_killed_before_its_start_drops_its_closure_and_never_runs() {
+    let _bound = bounded();
     leak_free("before the start", || {
         let drops = Count::default();
         let guard = drops.guard();
@@ -370,6 +373,7 @@ fn a_kill_comes_from_another_thread_as_well() {
 
 #[test]
 fn one_that_kills_itself_ends_at_its_next_park() {
+    let _bound = bounded();
     leak_free("itself", || {
         let own = Rc::new(Cell::new(None::<greenroom::Greenlet<()>>));
         let theirs = Rc::clone(&own);
@@ -421,6 +425,7 @@ fn a_killed_scope_returns_only_after_its_children() {
 // Row 11: by identity.
 #[test]
 fn the_outer_of_two_timeouts_passes_through_the_inner() {
+    let _bound = bounded();
     leak_free("outer first", || {
         let inner = Cell::new(false);
         let outer = with_timeout(ms(2), || {
@@ -435,6 +440,7 @@ fn the_outer_of_two_timeouts_passes_through_the_inner() {
 
 #[test]
 fn of_two_timeouts_that_are_both_due_the_earlier_is_delivered() {
+    let _bound = bounded();
     leak_free("both due", || {
         let begin = Instant::now();
         let outer = with_timeout(ms(1), || {
@@ -449,6 +455,7 @@ fn of_two_timeouts_that_are_both_due_the_earlier_is_delivered() {
 
 #[test]
 fn a_timeout_waits_for_the_end_of_a_shield() {
+    let _bound = bounded();
     greenroom::sim::run(7, || {
         let begin = greenroom::now();
         let late = with_timeout(ms(5), || {
@@ -462,6 +469,7 @@ fn a_timeout_waits_for_the_end_of_a_shield() {
 
 #[test]
 fn a_kill_passes_through_any_number_of_timeouts_that_are_not_due() {
+    let _bound = bounded();
     leak_free("kill through timeouts", || {
         fn nested(depth: usize) {
             if depth == 0 {
@@ -479,6 +487,7 @@ fn a_kill_passes_through_any_number_of_timeouts_that_are_not_due() {
 
 #[test]
 fn a_timeout_does_not_reach_into_what_its_greenlet_has_spawned() {
+    let _bound = bounded();
     leak_free("spawned inside", || {
         let slow = with_timeout(ms(1), || {
             let slow = spawn_local(|| {

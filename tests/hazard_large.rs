@@ -1,5 +1,8 @@
 //! Closures and results that are larger than a stack, or aligned to more than its guard is long.
 
+mod bounded;
+
+use bounded::bounded;
 use std::cell::Cell;
 use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -145,16 +148,19 @@ macro_rules! each_way {
 
 #[test]
 fn a_closure_may_be_larger_than_its_stack() {
+    let _bound = bounded();
     each_way!(Large::new());
 }
 
 #[test]
 fn a_closure_may_be_aligned_to_more_than_its_stack() {
+    let _bound = bounded();
     each_way!(Aligned(7));
 }
 
 #[test]
 fn a_large_closure_leaves_the_stacks_beside_it_alone() {
+    let _bound = bounded();
     on_thread_of(2 * THREAD_BYTES, || {
         run(|| {
             let over = Arc::new(AtomicBool::new(false));
@@ -191,6 +197,7 @@ fn a_large_closure_leaves_the_stacks_beside_it_alone() {
 
 #[test]
 fn a_result_may_be_large_or_aligned() {
+    let _bound = bounded();
     on_thread_of(8 * THREAD_BYTES, || {
         let roomy = || Builder::new().stack_size(16 * BYTES);
         run(|| {
@@ -212,6 +219,7 @@ fn a_result_may_be_large_or_aligned() {
 
 #[test]
 fn a_large_closure_is_dropped_once() {
+    let _bound = bounded();
     on_thread_of(8 * THREAD_BYTES, || {
         struct Counted<'a>(&'a Cell<u32>, Large);
         impl Drop for Counted<'_> {

@@ -4,6 +4,7 @@
 
 mod hazard_support;
 
+use hazard_support::bounded;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ fn ends_with_one_parked() -> thread::JoinHandle<GreenletRef> {
 
 #[test]
 fn threads_leave_no_descriptors_behind() {
+    let _bound = bounded();
     alone_and_well("threads_leave_no_descriptors_behind", || {
         drop(ends_with_one_parked().join().unwrap());
         let before = descriptors();
@@ -53,6 +55,7 @@ fn threads_leave_no_descriptors_behind() {
 
 #[test]
 fn a_stream_keeps_nothing_of_a_hub_that_has_ended() {
+    let _bound = bounded();
     alone_and_well("a_stream_keeps_nothing_of_a_hub_that_has_ended", || {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -82,6 +85,7 @@ fn a_stream_keeps_nothing_of_a_hub_that_has_ended() {
 /// once: a bell that rang late would be eight bytes in one of its pipes.
 #[test]
 fn a_late_wake_writes_to_no_other_descriptor() {
+    let _bound = bounded();
     const ROUNDS: usize = 400;
     alone_and_well("a_late_wake_writes_to_no_other_descriptor", || {
         let over = Arc::new(AtomicBool::new(false));
@@ -132,6 +136,7 @@ fn a_late_wake_writes_to_no_other_descriptor() {
 /// A descriptor that is closed elsewhere is taken out of the epoll set of a hub that ends.
 #[test]
 fn a_late_close_touches_no_other_epoll_set() {
+    let _bound = bounded();
     const ROUNDS: usize = 200;
     alone_and_well("a_late_close_touches_no_other_epoll_set", || {
         let before = descriptors();

@@ -53,6 +53,7 @@ fn overflow(name: &str) {
 // Row 16; on the first thread of a process: see hazard_main.rs.
 #[test]
 fn an_overflow_on_the_hub_of_a_thread_names_the_greenlet_and_its_size() {
+    let _bound = bounded();
     let test = "an_overflow_on_the_hub_of_a_thread_names_the_greenlet_and_its_size";
     let output = alone(test, || {
         std::thread::spawn(|| overflow("deep")).join().unwrap()
@@ -62,6 +63,7 @@ fn an_overflow_on_the_hub_of_a_thread_names_the_greenlet_and_its_size() {
 
 #[test]
 fn an_overflow_on_the_hub_of_a_raw_pthread_names_the_greenlet_and_its_size() {
+    let _bound = bounded();
     extern "C" fn on_pthread(_: *mut libc::c_void) -> *mut libc::c_void {
         overflow("raw");
         std::ptr::null_mut()
@@ -84,6 +86,7 @@ fn an_overflow_on_the_hub_of_a_raw_pthread_names_the_greenlet_and_its_size() {
 
 #[test]
 fn an_overflow_in_a_destructor_that_unwinds_is_told_as_well() {
+    let _bound = bounded();
     let test = "an_overflow_in_a_destructor_that_unwinds_is_told_as_well";
     let output = alone(test, || {
         let digs = Builder::new().name("late".into()).stack_size(65_536);
@@ -99,6 +102,7 @@ fn an_overflow_in_a_destructor_that_unwinds_is_told_as_well() {
 
 #[test]
 fn a_greenlet_beside_one_that_is_nearly_full_keeps_its_own() {
+    let _bound = bounded();
     leak_free("neighbours", || {
         fn deep(left: usize) -> usize {
             let frame = black_box([left as u8; 512]);
@@ -125,6 +129,7 @@ fn a_greenlet_beside_one_that_is_nearly_full_keeps_its_own() {
 // Row 17: a frame that is touched at its far end only, as C's are, still meets the guard.
 #[test]
 fn a_frame_that_steps_less_than_the_guard_beyond_the_end_hits_the_guard() {
+    let _bound = bounded();
     let test = "a_frame_that_steps_less_than_the_guard_beyond_the_end_hits_the_guard";
     let output = alone(test, || {
         let steps = Builder::new().name("far".into()).stack_size(65_536);
@@ -198,6 +203,7 @@ fn a_kill_goes_around_the_frames_of_c_and_is_delivered_behind_them() {
 
 #[test]
 fn a_timeout_goes_around_the_frames_of_c_and_is_delivered_behind_them() {
+    let _bound = bounded();
     leak_free("qsort", || {
         let result = Cell::new([0; 4]);
         let late = with_timeout(ms(2), || {
@@ -228,6 +234,7 @@ fn limit_address_space(more: u64) {
 // Row 40.
 #[test]
 fn what_is_beyond_the_address_space_is_an_error_and_the_process_goes_on() {
+    let _bound = bounded();
     let test = "what_is_beyond_the_address_space_is_an_error_and_the_process_goes_on";
     alone_and_well(test, || {
         spawn(|| ()).join().unwrap();
@@ -256,6 +263,7 @@ fn what_is_beyond_the_address_space_is_an_error_and_the_process_goes_on() {
 
 #[test]
 fn a_stack_size_out_of_range_is_invalid_input() {
+    let _bound = bounded();
     leak_free("sizes", || {
         for size in [usize::MAX, usize::MAX / 2, 1 << 60] {
             let error = Builder::new().stack_size(size).spawn(|| ()).unwrap_err();
@@ -280,6 +288,7 @@ fn a_stack_size_out_of_range_is_invalid_input() {
 
 #[test]
 fn without_room_spawn_gives_a_greenlet_that_is_born_finished() {
+    let _bound = bounded();
     let test = "without_room_spawn_gives_a_greenlet_that_is_born_finished";
     alone_and_well(test, || {
         drop(hub::current());
@@ -308,6 +317,7 @@ fn without_room_spawn_gives_a_greenlet_that_is_born_finished() {
 
 #[test]
 fn a_hundred_thousand_greenlets_come_and_go() {
+    let _bound = bounded();
     let test = "a_hundred_thousand_greenlets_come_and_go";
     alone_and_well(test, || {
         const COUNT: usize = 100_000;

@@ -308,6 +308,7 @@ fn reports(text: &str) -> impl Iterator<Item = String> {
 
 #[test]
 fn every_message_has_its_place_in_the_list() {
+    let _bound = bounded();
     let listed = |file: &str, text: &str| {
         let matches = |(of, start, ..): &&Call| {
             *of == file && (*start == text || !start.is_empty() && text.starts_with(start))
@@ -456,25 +457,30 @@ fn play_all(test: &str, logger: usize) {
 
 #[test]
 fn a_logger_may_panic_at_every_message() {
+    let _bound = bounded();
     play_all("a_logger_may_panic_at_every_message", 0);
 }
 
 #[test]
 fn a_logger_may_park_at_every_message() {
+    let _bound = bounded();
     play_all("a_logger_may_park_at_every_message", 1);
 }
 
 #[test]
 fn a_logger_may_spawn_at_every_message() {
+    let _bound = bounded();
     play_all("a_logger_may_spawn_at_every_message", 2);
 }
 
 #[test]
 fn a_logger_may_wait_for_a_greenlet_at_every_message() {
+    let _bound = bounded();
     play_all("a_logger_may_wait_for_a_greenlet_at_every_message", 3);
 }
 
 #[test]
 fn a_logger_may_call_back_at_every_message() {
+    let _bound = bounded();
     play_all("a_logger_may_call_back_at_every_message", 4);
 }

@@ -4,7 +4,7 @@ mod hazard_support;
 
 use greenroom::{GreenletRef, hub, is_cancellation, shield, sim, sleep, spawn_local, thread};
 use greenroom::{with_timeout, yield_now};
-use hazard_support::{Count, Held, OnDrop, ms};
+use hazard_support::{Count, Held, OnDrop, bounded, ms};
 use proptest::prelude::*;
 use std::cell::RefCell;
 use std::panic;
@@ -182,6 +182,7 @@ proptest! {
         programs in prop::collection::vec(prop::collection::vec(step(), 0..8), GREENLETS),
         acts in prop::collection::vec(act(), 0..40),
     ) {
+        let _bound = bounded();
         sim::run(seed, || play(seed, &programs, &acts));
     }
 }

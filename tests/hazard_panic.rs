@@ -53,6 +53,7 @@ fn a_greenlet_does_not_see_that_another_one_unwinds() {
 
 #[test]
 fn a_mutex_is_poisoned_by_who_panics_and_by_nobody_else() {
+    let _bound = bounded();
     leak_free_in_sim("poison", || {
         let (innocent, guilty) = (Arc::new(Mutex::new(())), Arc::new(Mutex::new(())));
         let (theirs, sleeps) = (Arc::clone(&guilty), Cell::new(ms(4)));
@@ -81,6 +82,7 @@ fn a_mutex_is_poisoned_by_who_panics_and_by_nobody_else() {
 
 #[test]
 fn a_killed_greenlet_poisons_what_it_holds_and_a_shielded_one_does_not() {
+    let _bound = bounded();
     leak_free("kill and poison", || {
         let mutex = Arc::new(Mutex::new(()));
         let theirs = Arc::clone(&mutex);
@@ -133,6 +135,7 @@ fn unwinding_greenlets_may_end_in_any_order() {
 // Row 4: a second panic while the first unwinds.
 #[test]
 fn a_second_panic_that_is_caught_inside_a_destructor_leaves_the_first_one_as_it_was() {
+    let _bound = bounded();
     leak_free("second panic", || {
         let seen = Count::default();
         let count = seen.clone();
@@ -166,6 +169,7 @@ fn a_second_panic_that_is_caught_inside_a_destructor_leaves_the_first_one_as_it_
 
 #[test]
 fn a_destructor_may_join_and_spawn_and_catch_while_it_unwinds() {
+    let _bound = bounded();
     leak_free("destructors", || {
         let seen = Count::default();
         let count = seen.clone();
@@ -186,6 +190,7 @@ fn a_destructor_may_join_and_spawn_and_catch_while_it_unwinds() {
 
 #[test]
 fn a_root_that_parks_while_it_unwinds_hides_that_from_its_greenlets() {
+    let _bound = bounded();
     leak_free("the root", || {
         let drops = Count::default();
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
@@ -258,6 +263,7 @@ fn no_way_out_of_a_scope_leaves_a_child_behind() {
 
 #[test]
 fn a_scope_whose_children_can_never_end_does_not_let_go_of_what_they_borrow() {
+    let _bound = bounded();
     let test = "a_scope_whose_children_can_never_end_does_not_let_go_of_what_they_borrow";
     alone_and_well(test, || {
         let (sender, outcome) = std::sync::mpsc::channel();
@@ -284,6 +290,7 @@ fn a_scope_whose_children_can_never_end_does_not_let_go_of_what_they_borrow() {
 
 #[test]
 fn a_handle_or_an_iterator_that_is_forgotten_harms_nobody() {
+    let _bound = bounded();
     leak_free("forgotten", || {
         let quick = spawn(|| sleep(ms(1)));
         let mut forgotten = greenroom::iwait([&quick]);
@@ -302,6 +309,7 @@ fn a_handle_or_an_iterator_that_is_forgotten_harms_nobody() {
 // Row 6.
 #[test]
 fn the_message_of_a_panic_names_the_greenlet_and_where_it_was_spawned() {
+    let _bound = bounded();
     let test = "the_message_of_a_panic_names_the_greenlet_and_where_it_was_spawned";
     let output = alone(test, || {
         let named = Builder::new().name("worker 7".into());
@@ -324,6 +332,7 @@ fn the_message_of_a_panic_names_the_greenlet_and_where_it_was_spawned() {
 
 #[test]
 fn a_hook_that_replaces_the_one_of_std_gets_nothing_added() {
+    let _bound = bounded();
     let test = "a_hook_that_replaces_the_one_of_std_gets_nothing_added";
     let output = alone(test, || {
         panic::set_hook(Box::new(|_| ()));
@@ -336,6 +345,7 @@ fn a_hook_that_replaces_the_one_of_std_gets_nothing_added() {
 
 #[test]
 fn a_hook_that_calls_the_one_of_std_keeps_the_name_of_the_greenlet() {
+    let _bound = bounded();
     let test = "a_hook_that_calls_the_one_of_std_keeps_the_name_of_the_greenlet";
     let output = alone(test, || {
         let former = panic::take_hook();
@@ -423,18 +433,21 @@ fn receives_from_outside() {
 
 #[test]
 fn a_panic_hook_that_parks_ends_neither_the_process_nor_the_balance() {
+    let _bound = bounded();
     let test = "a_panic_hook_that_parks_ends_neither_the_process_nor_the_balance";
     alone_and_well(test, || with_hook_that_parks(false));
 }
 
 #[test]
 fn a_hook_set_after_the_hub_was_made_may_park_as_well() {
+    let _bound = bounded();
     let test = "a_hook_set_after_the_hub_was_made_may_park_as_well";
     alone_and_well(test, || with_hook_that_parks(true));
 }
 
 #[test]
 fn a_hub_that_is_made_inside_a_panic_hook_disturbs_nothing() {
+    let _bound = bounded();
     let test = "a_hub_that_is_made_inside_a_panic_hook_disturbs_nothing";
     alone_and_well(test, || {
         panic::set_hook(Box::new(|_| {

@@ -1,5 +1,8 @@
 //! A result is dropped once, by the right one and in time, whoever lets go of its handle.
 
+mod bounded;
+
+use bounded::bounded;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -38,6 +41,7 @@ fn is_root() -> bool {
 
 #[test]
 fn the_result_of_a_detached_greenlet_is_dropped_on_it() {
+    let _bound = bounded();
     let drops = Drops::default();
     let value = drops.clone();
     drop(spawn(move || value.value()));
@@ -48,6 +52,7 @@ fn the_result_of_a_detached_greenlet_is_dropped_on_it() {
 
 #[test]
 fn one_detached_from_another_thread_drops_its_result_itself() {
+    let _bound = bounded();
     run(|| {
         let drops = Drops::default();
         let value = drops.clone();
@@ -62,6 +67,7 @@ fn one_detached_from_another_thread_drops_its_result_itself() {
 
 #[test]
 fn a_handle_dropped_after_the_end_drops_the_result() {
+    let _bound = bounded();
     let drops = Drops::default();
     let (here, there) = (drops.clone(), drops.clone());
     let greenlets = [spawn(move || here.value()), spawn(move || there.value())];
@@ -76,6 +82,7 @@ fn a_handle_dropped_after_the_end_drops_the_result() {
 
 #[test]
 fn a_result_that_is_taken_is_not_dropped_again() {
+    let _bound = bounded();
     let drops = Drops::default();
     let (here, there) = (drops.clone(), drops.clone());
     drop(spawn(move || here.value()).join().unwrap());
@@ -93,6 +100,7 @@ fn a_result_that_is_taken_is_not_dropped_again() {
 /// A handle that is let go of while the greenlet ends, on another CPU: always one drop.
 #[test]
 fn an_end_and_a_drop_at_the_same_time_drop_the_result_once() {
+    let _bound = bounded();
     const ROUNDS: usize = 2_000;
     let drops = Drops::default();
     let (sender, receiver) = mpsc::channel::<Greenlet<Dropped>>();
@@ -122,6 +130,7 @@ fn an_end_and_a_drop_at_the_same_time_drop_the_result_once() {
 /// The handles of a task come and go on two threads while it starts, runs and ends.
 #[test]
 fn names_of_a_greenlet_may_be_dropped_anywhere_at_any_time() {
+    let _bound = bounded();
     const ROUNDS: usize = 2_000;
     let (sender, receiver) = mpsc::channel();
     let dropper = thread::spawn(move || {
@@ -154,6 +163,7 @@ fn names_of_a_greenlet_may_be_dropped_anywhere_at_any_time() {
 /// dropped meanwhile, by code that runs on another hub of the same thread, is seen in time.
 #[test]
 fn the_result_of_a_scoped_greenlet_is_dropped_before_its_scope_ends() {
+    let _bound = bounded();
     struct Parks;
     impl Drop for Parks {
         fn drop(&mut self) {
@@ -189,6 +199,7 @@ fn the_result_of_a_scoped_greenlet_is_dropped_before_its_scope_ends() {
 
 #[test]
 fn a_forgotten_handle_keeps_its_result_for_good() {
+    let _bound = bounded();
     let drops = Drops::default();
     let value = drops.clone();
     scope(|s| std::mem::forget(s.spawn(move || value.value())));
@@ -197,6 +208,7 @@ fn a_forgotten_handle_keeps_its_result_for_good() {
 
 #[test]
 fn a_destructor_of_a_result_may_drop_the_last_handle_of_another() {
+    let _bound = bounded();
     struct Chain(Option<Greenlet<Chain>>, Rc<Cell<usize>>);
     impl Drop for Chain {
         fn drop(&mut self) {
@@ -217,6 +229,7 @@ fn a_destructor_of_a_result_may_drop_the_last_handle_of_another() {
 /// The handle is let go of where it was made, while the greenlet arrives, runs and ends elsewhere.
 #[test]
 fn a_greenlet_that_was_sent_may_be_detached_while_it_arrives() {
+    let _bound = bounded();
     const ROUNDS: usize = 5_000;
     let drops = Drops::default();
     let (sender, receiver) = mpsc::channel();

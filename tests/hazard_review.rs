@@ -92,8 +92,8 @@ fn an_iteration_goes_on_in_another_greenlet() {
 
 #[test]
 fn a_socket_that_outlives_many_hubs_keeps_no_descriptors_of_theirs() {
-    use std::io::{Read, Write};
     let _bound = bounded();
+    use std::io::{Read, Write};
     let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let (near, far) = greenroom::os::unix::net::UnixStream::pair().unwrap();
     let before = open();
@@ -119,6 +119,7 @@ fn watched() -> usize {
 
 #[test]
 fn a_cancelled_wait_leaves_nothing_in_the_epoll_set() {
+    let _bound = bounded();
     alone_and_well("a_cancelled_wait_leaves_nothing_in_the_epoll_set", || {
         let (reader, _writer) = std::io::pipe().unwrap();
         let wait = || {
@@ -154,6 +155,7 @@ impl log::Log for LogsToSocket {
 
 #[test]
 fn a_logger_may_use_the_hub() {
+    let _bound = bounded();
     alone_and_well("a_logger_may_use_the_hub", || {
         let socket = greenroom::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(socket.local_addr().unwrap()).unwrap();
@@ -187,6 +189,7 @@ impl log::Log for Hostile {
 
 #[test]
 fn a_logger_that_unwinds_does_not_tear_the_end_of_a_greenlet() {
+    let _bound = bounded();
     alone_and_well(
         "a_logger_that_unwinds_does_not_tear_the_end_of_a_greenlet",
         || {
@@ -203,6 +206,7 @@ fn a_logger_that_unwinds_does_not_tear_the_end_of_a_greenlet() {
 
 #[test]
 fn a_logger_that_unwinds_does_not_end_a_scope_before_its_greenlets() {
+    let _bound = bounded();
     const NAME: &str = "a_logger_that_unwinds_does_not_end_a_scope_before_its_greenlets";
     alone_and_well(NAME, || {
         log::set_logger(&Hostile).unwrap();

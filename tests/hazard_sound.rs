@@ -1,5 +1,8 @@
 //! What a reviewer who looks for unsoundness tries: memory of who is gone, and code of others.
 
+mod bounded;
+
+use bounded::bounded;
 use std::cell::Cell;
 use std::future::{Future, IntoFuture};
 use std::io::Write;
@@ -26,6 +29,7 @@ use greenroom::{run, spawn, with_timeout, yield_now};
 /// A generator that stands still inside of `foreign` outlives the greenlet that began it.
 #[test]
 fn a_foreign_call_may_be_left_by_another_greenlet_than_entered_it() {
+    let _bound = bounded();
     run(|| {
         let mut generator = Generator::new(|yielder, ()| {
             greenroom::foreign(|| yielder.suspend(1));
@@ -59,6 +63,7 @@ fn a_foreign_call_may_be_left_by_another_greenlet_than_entered_it() {
 /// The wakers of async code are foreign code: one that panics keeps nobody else from hearing.
 #[test]
 fn a_result_reaches_all_although_one_of_them_panics_when_told() {
+    let _bound = bounded();
     struct Panics;
     impl Wake for Panics {
         fn wake(self: Arc<Self>) {
@@ -85,6 +90,7 @@ fn a_result_reaches_all_although_one_of_them_panics_when_told() {
 /// must not be handed to them.
 #[test]
 fn what_is_waited_for_by_greenlets_of_a_thread_that_has_ended_goes_to_the_living() {
+    let _bound = bounded();
     static MUTEX: Mutex<()> = Mutex::new(());
     static LOCK: RwLock<()> = RwLock::new(());
     static SEMAPHORE: Semaphore = Semaphore::new(0);
@@ -127,6 +133,7 @@ fn what_is_waited_for_by_greenlets_of_a_thread_that_has_ended_goes_to_the_living
 /// As above, in the line of those who want to give a job to a pool that is full.
 #[test]
 fn a_full_pool_takes_jobs_again_though_the_first_in_line_is_gone_with_its_thread() {
+    let _bound = bounded();
     let pool = Builder::new().size(1).backlog(0).build().unwrap();
     let pool = Arc::new(pool);
     let (release, released) = mpsc::channel::<()>();
@@ -147,6 +154,7 @@ fn a_full_pool_takes_jobs_again_though_the_first_in_line_is_gone_with_its_thread
 /// when it is dropped on another hub, which can't take it out at once.
 #[test]
 fn a_wait_for_a_descriptor_that_is_dropped_on_an_inner_hub_wakes_nobody_who_is_gone() {
+    let _bound = bounded();
     run(|| {
         let (mut here, there) = greenroom::os::unix::net::UnixStream::pair().unwrap();
         let readable: &'static _ = Box::leak(Box::new(greenroom::io::readable(Box::leak(
@@ -174,6 +182,7 @@ fn a_wait_for_a_descriptor_that_is_dropped_on_an_inner_hub_wakes_nobody_who_is_g
 /// which finds two ways to read what does implement the trait, and then gives up.
 #[test]
 fn what_belongs_to_an_os_thread_or_hides_what_does_stays_there() {
+    let _bound = bounded();
     macro_rules! never {
         ($trait:ident: $($type:ty),* $(,)?) => {
             $(const _: fn() = || {

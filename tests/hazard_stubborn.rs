@@ -133,6 +133,7 @@ fn a_simulation_ends_with_greenlets_that_withstand_their_kill() {
 /// Neither to return nor to unwind would be sound: the greenlet stands still. All others go on.
 #[test]
 fn a_scoped_generator_that_can_not_be_unwound_stops_its_greenlet_only() {
+    let _bound = bounded();
     alone_and_well(
         "a_scoped_generator_that_can_not_be_unwound_stops_its_greenlet_only",
         || {
@@ -174,6 +175,7 @@ impl log::Log for Lines {
 
 #[test]
 fn what_is_given_up_is_logged() {
+    let _bound = bounded();
     let test = "what_is_given_up_is_logged";
     let output = alone(test, || {
         log::set_logger(&Lines).unwrap();

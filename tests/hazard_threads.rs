@@ -98,6 +98,7 @@ fn no_unpark_of_many_threads_at_once_is_lost() {
 
 #[test]
 fn an_unpark_before_the_park_is_kept_but_only_one() {
+    let _bound = bounded();
     leak_free("the token", || {
         let me = greenroom::current();
         std::thread::spawn(move || (0..5).for_each(|_| me.unpark()))
@@ -201,6 +202,7 @@ fn a_kill_from_another_thread_wins_or_comes_too_late_but_is_never_half_done() {
 
 // Row 34: the protocol of src/hub/remote.rs, with all interleavings of its steps.
 mod model {
+    use super::bounded;
     use std::collections::HashSet;
 
     /// The steps of a thread that sends one message.
@@ -319,6 +321,7 @@ mod model {
 
     #[test]
     fn in_no_order_of_steps_does_a_hub_sleep_over_a_message() {
+        let _bound = bounded();
         let (seen, ends) = ends(true);
         assert!(seen > 100, "{seen}");
         assert!(!ends.is_empty());
@@ -328,6 +331,7 @@ mod model {
 
     #[test]
     fn without_the_second_look_a_message_is_slept_over() {
+        let _bound = bounded();
         let (_, ends) = ends(false);
         assert!(ends.iter().any(|world| world.mail > 0));
     }
@@ -336,6 +340,7 @@ mod model {
 // Row 14.
 #[test]
 fn the_end_of_a_thread_leaves_its_parked_greenlets_alone() {
+    let _bound = bounded();
     let test = "the_end_of_a_thread_leaves_its_parked_greenlets_alone";
     alone_and_well(test, || {
         static DROPS: AtomicUsize = AtomicUsize::new(0);
@@ -377,6 +382,7 @@ fn the_end_of_a_thread_leaves_its_parked_greenlets_alone() {
 
 #[test]
 fn a_hub_may_be_used_and_missed_in_the_destructors_of_thread_locals() {
+    let _bound = bounded();
     let test = "a_hub_may_be_used_and_missed_in_the_destructors_of_thread_locals";
     alone_and_well(test, || {
         static RAN: AtomicUsize = AtomicUsize::new(0);
@@ -411,6 +417,7 @@ fn a_hub_may_be_used_and_missed_in_the_destructors_of_thread_locals() {
 // Row 15: here the harness's process ends while greenlets are parked on several threads.
 #[test]
 fn a_process_that_exits_runs_nothing_more_of_its_greenlets() {
+    let _bound = bounded();
     let test = "a_process_that_exits_runs_nothing_more_of_its_greenlets";
     let output = alone(test, || {
         drop(spawn(|| {

@@ -1,14 +1,17 @@
 //! A profiler's signal may come between any two instructions, and takes a backtrace there.
 
 mod unwind_support;
+use unwind_support::bounded;
 
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn backtraces_hold_at_each_instruction() {
+    let _bound = bounded();
     unwind_support::walk_at_each_instruction();
 }
 
 #[test]
 fn backtraces_hold_at_any_moment() {
+    let _bound = bounded();
     unwind_support::walk_at_any_moment(100_000);
 }

@@ -3,6 +3,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::ffi::c_int;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -156,6 +157,7 @@ fn message(slices: &mut [libc::iovec; 2]) -> libc::msghdr {
 
 #[test]
 fn a_reset_that_meets_a_receive_of_all_is_left_to_the_next_one() {
+    let _bound = bounded();
     let program = || {
         [receive_all, receive_message].map(|receive| {
             let (client, mut peer) = connected();
@@ -176,6 +178,7 @@ fn a_reset_that_meets_a_receive_of_all_is_left_to_the_next_one() {
 
 #[test]
 fn a_reset_that_meets_a_large_send_is_left_to_the_next_one() {
+    let _bound = bounded();
     let program = || {
         SENDS.map(|send| {
             let (client, mut peer) = connected();
@@ -196,6 +199,7 @@ fn a_reset_that_meets_a_large_send_is_left_to_the_next_one() {
 /// The peer reads and resets without a pause, so that the reset also comes between two tries.
 #[test]
 fn no_reset_is_lost_between_two_tries() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         green(|| {
             for round in 0..200 {
@@ -222,6 +226,7 @@ fn no_reset_is_lost_between_two_tries() {
 
 #[test]
 fn sendfile_ends_as_the_kernels_does() {
+    let _bound = bounded();
     let program = || {
         let (client, mut peer) = connected();
         let sender = thread::spawn(move || {
@@ -247,6 +252,7 @@ fn sendfile_ends_as_the_kernels_does() {
 /// There the kernel itself takes the error of its socket, whatever was moved before.
 #[test]
 fn unix_streams_end_as_the_kernels_do() {
+    let _bound = bounded();
     let program = || {
         let (near, mut far) = UnixStream::pair().unwrap();
         let receiver = thread::spawn(move || {
@@ -277,6 +283,7 @@ fn unix_streams_end_as_the_kernels_do() {
 
 #[test]
 fn recvmmsg_leaves_the_error_to_the_next_call() {
+    let _bound = bounded();
     let program = || {
         let near = UdpSocket::bind("127.0.0.1:0").unwrap();
         let far = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -322,6 +329,7 @@ fn within(begin: Instant) -> bool {
 /// The other side moves a little every 50 ms: a call has one timeout, not one for each wait.
 #[test]
 fn a_call_has_one_timeout() {
+    let _bound = bounded();
     let program = || {
         let (client, mut peer) = connected();
         client.set_read_timeout(Some(ms(200))).unwrap();
@@ -359,6 +367,7 @@ fn a_call_has_one_timeout() {
 /// There the kernel's timeout is one for each piece of some 32 KB.
 #[test]
 fn a_slow_reader_of_a_unix_stream_does_not_time_the_writer_out() {
+    let _bound = bounded();
     let program = || {
         let (near, mut far) = UnixStream::pair().unwrap();
         near.set_write_timeout(Some(ms(400))).unwrap();
@@ -377,6 +386,7 @@ fn a_slow_reader_of_a_unix_stream_does_not_time_the_writer_out() {
 
 #[test]
 fn a_timeout_that_changes_is_for_the_next_call() {
+    let _bound = bounded();
     let program = || {
         let (client, mut peer) = connected();
         client
@@ -396,6 +406,7 @@ fn a_timeout_that_changes_is_for_the_next_call() {
 /// Whether a call may wait is decided when it begins.
 #[test]
 fn what_waits_goes_on_when_a_duplicate_becomes_nonblocking() {
+    let _bound = bounded();
     let program = || {
         let mut results = Vec::new();
         // A read.
@@ -462,6 +473,7 @@ fn what_waits_goes_on_when_a_duplicate_becomes_nonblocking() {
 
 #[test]
 fn a_read_of_a_pipe_goes_on_likewise() {
+    let _bound = bounded();
     let program = || {
         let [reader, writer] = pipe().map(monkey_support::owned);
         let [from, to] = [reader.as_raw_fd(), writer.as_raw_fd()];
@@ -486,6 +498,7 @@ fn unacknowledged() -> (TcpStream, TcpStream) {
 
 #[test]
 fn a_close_that_lingers_parks_for_as_long_as_the_kernels_takes() {
+    let _bound = bounded();
     let program = || {
         // The whole time, by close and by dup2.
         let waits = [false, true].map(|replaced| {
@@ -527,6 +540,7 @@ fn a_close_that_lingers_parks_for_as_long_as_the_kernels_takes() {
 
 #[test]
 fn others_run_while_a_close_lingers() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let (client, _peer) = unacknowledged();
         set_linger(client.as_raw_fd(), 1);

@@ -3,6 +3,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::cell::UnsafeCell;
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
@@ -118,12 +119,14 @@ fn work(rounds: usize) -> usize {
 
 #[test]
 fn hooks_are_ready_before_main() {
+    let _bound = bounded();
     assert!(CALLS_BEFORE_MAIN.load(Ordering::Relaxed) > 0);
     monkey::verify().unwrap();
 }
 
 #[test]
 fn an_allocator_that_calls_them_parks_nobody_in_the_middle() {
+    let _bound = bounded();
     let expected = work(300);
     let hubs = [(); 2].map(|()| {
         os_thread(move || {

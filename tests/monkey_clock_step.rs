@@ -6,6 +6,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::ffi::{c_int, c_void};
 use std::mem::zeroed;
 use std::ptr::{null, null_mut};
@@ -195,6 +196,7 @@ fn end(waits: Vec<(&'static str, thread::JoinHandle<c_int>)>) {
 
 #[test]
 fn a_step_forward_ends_the_waits() {
+    let _bound = bounded();
     let _alone = alone();
     green(|| {
         let waits = begin(HOUR);
@@ -206,6 +208,7 @@ fn a_step_forward_ends_the_waits() {
 
 #[test]
 fn a_step_back_makes_them_longer() {
+    let _bound = bounded();
     let _alone = alone();
     green(|| {
         let waits = begin(1);
@@ -219,6 +222,7 @@ fn a_step_back_makes_them_longer() {
 
 #[test]
 fn a_wait_by_the_monotonic_clock_is_not_concerned() {
+    let _bound = bounded();
     let _alone = alone();
     green(|| {
         let until = in_seconds(CLOCK_MONOTONIC, HOUR);

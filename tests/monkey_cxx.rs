@@ -2,6 +2,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::ffi::{CString, c_int, c_void};
 use std::path::Path;
 use std::process::Command;
@@ -114,6 +115,7 @@ impl Library {
 
 #[test]
 fn the_locks_of_the_standard_library_may_be_held_across_a_park() {
+    let _bound = bounded();
     let folder = tempfile::tempdir().unwrap();
     let Some(library) = compiled(folder.path()) else {
         eprintln!("SKIPPED: there is no C++ compiler here");

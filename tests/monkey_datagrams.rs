@@ -2,6 +2,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::io::ErrorKind;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -57,6 +58,7 @@ fn take_until(receiver: &UnixDatagram, last: &[u8], times: usize) -> Vec<Vec<u8>
 
 #[test]
 fn who_waits_for_room_uses_no_processor_and_goes_on_when_there_is_some() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         green(|| {
             let (receiver, address) = receiver();
@@ -94,6 +96,7 @@ fn who_waits_for_room_uses_no_processor_and_goes_on_when_there_is_some() {
 
 #[test]
 fn room_made_by_another_os_thread_is_seen() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let (receiver, address) = receiver();
         let sender = full(&address);
@@ -138,6 +141,7 @@ fn ends() -> Vec<(ErrorKind, bool)> {
 
 #[test]
 fn it_fails_as_it_does_natively() {
+    let _bound = bounded();
     let without = native(ends);
     on_one_os_thread(move || assert_eq!(green(ends), without));
 }
@@ -145,6 +149,7 @@ fn it_fails_as_it_does_natively() {
 /// Large datagrams fill the sender's own buffer first.
 #[test]
 fn the_senders_own_buffer_may_be_full_as_well() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         green(|| {
             let receivers = [(); 6].map(|()| receiver());
@@ -169,6 +174,7 @@ fn the_senders_own_buffer_may_be_full_as_well() {
 
 #[test]
 fn a_full_receiver_does_not_hold_up_what_goes_elsewhere() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         green(|| {
             let ((slow, to_slow), (fast, to_fast)) = (receiver(), receiver());

@@ -4,6 +4,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -53,6 +54,7 @@ impl Drop for Makes {
 /// The last handle of the greenlet is let go of on another OS thread: it must find no value.
 #[test]
 fn what_the_destructors_of_thread_locals_make_is_dropped_on_its_own_os_thread() {
+    let _bound = bounded();
     greenroom::monkey::patch_all().unwrap();
     let (tell, told) = channel();
     let greenlet = spawn(move || MAKES.with(|makes| makes.0.replace(Some(tell))));
@@ -66,6 +68,7 @@ fn what_the_destructors_of_thread_locals_make_is_dropped_on_its_own_os_thread() 
 /// A link runs when all locals have been destroyed, and makes them anew.
 #[test]
 fn what_a_link_makes_is_dropped_on_its_own_os_thread() {
+    let _bound = bounded();
     greenroom::monkey::patch_all().unwrap();
     let (tell, told) = channel();
     let greenlet = spawn(|| ());
@@ -89,6 +92,7 @@ fn kill(greenlet: &greenroom::GreenletRef) {
 /// Of a thread, made by std: closures, results, and both kinds of locals.
 #[test]
 fn destructors_of_a_patched_thread_park_after_a_kill() {
+    let _bound = bounded();
     static ENDED: AtomicUsize = AtomicUsize::new(0);
     struct Parks;
     impl Drop for Parks {
@@ -129,6 +133,7 @@ fn destructors_of_a_patched_thread_park_after_a_kill() {
 /// OS threads that end with threads of std parked on them, which are greenlets.
 #[test]
 fn os_threads_leave_no_descriptors_behind() {
+    let _bound = bounded();
     // Other tests of this file have descriptors of their own: each of 100 would leave two.
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     greenroom::monkey::patch_all().unwrap();

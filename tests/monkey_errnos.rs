@@ -3,6 +3,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::ffi::{c_int, c_void};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, IntoRawFd};
@@ -640,6 +641,7 @@ const CASES: &[Case] = &[
 
 #[test]
 fn calls_say_the_same_patched_and_unpatched() {
+    let _bound = bounded();
     for (name, case) in CASES {
         let run = move || {
             let mut said = Said::default();
@@ -657,6 +659,7 @@ fn calls_say_the_same_patched_and_unpatched() {
 
 #[test]
 fn errno_survives_a_park_that_succeeds() {
+    let _bound = bounded();
     // T1: what other greenlets leave in errno meanwhile is not ours.
     green(|| {
         let [a, b] = pair(libc::SOCK_STREAM).map(owned);

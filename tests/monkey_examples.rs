@@ -3,6 +3,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output};
@@ -21,6 +22,7 @@ fn example(name: &str, arguments: &[&str]) -> Output {
 
 #[test]
 fn threads_to_greenlets_holds_ten_thousand_guests_on_one_os_thread() {
+    let _bound = bounded();
     // Or as many as the limit of descriptors allows: the server has one for each.
     let count = (descriptors_max() - 100).min(10_000).to_string();
     let output = example("threads_to_greenlets", &["--connections", &count]);
@@ -51,6 +53,7 @@ fn descriptors_max() -> u64 {
 
 #[test]
 fn threads_to_greenlets_unpatched_has_an_os_thread_for_each() {
+    let _bound = bounded();
     let arguments = ["--real-threads", "--connections", "20"];
     let output = example("threads_to_greenlets", &arguments);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -61,6 +64,7 @@ fn threads_to_greenlets_unpatched_has_an_os_thread_for_each() {
 
 #[test]
 fn threads_to_greenlets_names_the_limit_that_is_in_the_way() {
+    let _bound = bounded();
     let output = example("threads_to_greenlets", &["--connections", "4000000000"]);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
@@ -69,6 +73,7 @@ fn threads_to_greenlets_names_the_limit_that_is_in_the_way() {
 
 #[test]
 fn fetch_unmodified_is_fast_only_with_the_patch() {
+    let _bound = bounded();
     let output = example("fetch_unmodified", &["--count", "20", "--delay-ms", "100"]);
     assert!(
         output.status.success(),
@@ -115,6 +120,7 @@ fn origin(delay: Duration) -> String {
 
 #[test]
 fn a_hundred_requests_of_ureq_take_as_long_as_one() {
+    let _bound = bounded();
     let url = origin(ms(100));
     green(move || {
         let begin = Instant::now();
@@ -137,6 +143,7 @@ fn a_hundred_requests_of_ureq_take_as_long_as_one() {
 
 #[test]
 fn limits_of_time_of_ureq_hold_for_each_of_many_requests() {
+    let _bound = bounded();
     let url = origin(Duration::from_secs(20));
     green(move || {
         let begin = Instant::now();

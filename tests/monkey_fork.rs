@@ -3,6 +3,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -50,6 +51,7 @@ fn fork() -> libc::pid_t {
 
 #[test]
 fn a_child_goes_on_with_the_greenlets_own_thread_locals() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let greenlets = (7..10).map(|n| {
             greenroom::spawn(move || {
@@ -65,6 +67,7 @@ fn a_child_goes_on_with_the_greenlets_own_thread_locals() {
 
 #[test]
 fn a_child_begins_without_a_hub_and_may_have_a_new_one() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let body = || {
             let begun = Arc::new(AtomicI32::new(0));
@@ -87,6 +90,7 @@ fn a_child_begins_without_a_hub_and_may_have_a_new_one() {
 
 #[test]
 fn a_child_may_make_os_threads_and_fork_again() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let body = || {
             let threads: Vec<_> = (0..4)
@@ -104,6 +108,7 @@ fn a_child_may_make_os_threads_and_fork_again() {
 
 #[test]
 fn a_thread_that_is_a_greenlet_may_fork() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let forks = thread::spawn(|| in_child(fork, || 6));
         assert_eq!(forks.join().unwrap().code(), Some(6));
@@ -112,6 +117,7 @@ fn a_thread_that_is_a_greenlet_may_fork() {
 
 #[test]
 fn a_fork_for_a_terminal_works_as_well() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let forks = greenroom::spawn(|| {
             let mut terminal = 0;
@@ -131,6 +137,7 @@ fn a_fork_for_a_terminal_works_as_well() {
 
 #[test]
 fn children_with_something_to_do_before_exec() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let commands = (0..20).map(|n: i32| {
             greenroom::spawn(move || {
@@ -150,6 +157,7 @@ fn children_with_something_to_do_before_exec() {
 
 #[test]
 fn a_command_for_another_user() {
+    let _bound = bounded();
     // SAFETY: takes nothing.
     if unsafe { libc::getuid() } != 0 {
         eprintln!("skipped: only root may become somebody else");
@@ -167,6 +175,7 @@ fn a_command_for_another_user() {
 
 #[test]
 fn a_failed_fork_says_why() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         // In a child, which may not fork: the limit is not this program's.
         let body = || {

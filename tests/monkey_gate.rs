@@ -3,6 +3,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::ffi::c_void;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -19,6 +20,7 @@ use monkey_support::{green, ms, os_thread};
 
 #[test]
 fn each_function_is_ours_in_this_program() {
+    let _bound = bounded();
     // T9: what is linked in another order, or hidden, is told.
     monkey::verify().unwrap();
     monkey::patch_all().unwrap();
@@ -42,6 +44,7 @@ fn each_function_is_ours_in_this_program() {
 
 #[test]
 fn a_thread_without_a_hub_makes_its_calls_uncounted() {
+    let _bound = bounded();
     let calls = || monkey::report().symbol("usleep").unwrap().calls();
     monkey::patch_all().unwrap();
     let before = calls();
@@ -56,6 +59,7 @@ fn a_thread_without_a_hub_makes_its_calls_uncounted() {
 
 #[test]
 fn native_blocks_the_thread_and_is_told_in_the_report() {
+    let _bound = bounded();
     green(|| {
         let ran = Arc::new(Mutex::new(false));
         let theirs = Arc::clone(&ran);
@@ -84,6 +88,7 @@ fn native_blocks_the_thread_and_is_told_in_the_report() {
 
 #[test]
 fn a_destructor_that_unwinds_blocks_and_harms_nobody() {
+    let _bound = bounded();
     // T3: others must not see its panic, and poison their locks.
     struct Slow;
     impl Drop for Slow {
@@ -119,6 +124,7 @@ fn a_destructor_that_unwinds_blocks_and_harms_nobody() {
 
 #[test]
 fn the_standard_output_never_parks() {
+    let _bound = bounded();
     // A pipe that nobody reads for a while: println! holds a lock that belongs to the thread.
     if std::env::var_os("MONKEY_PRINTS").is_some() {
         return green(|| {
@@ -156,6 +162,7 @@ fn the_standard_output_never_parks() {
 
 #[test]
 fn parts_can_be_patched_by_themselves() {
+    let _bound = bounded();
     let name = "parts_can_be_patched_by_themselves";
     if std::env::var_os("MONKEY_PARTS").is_some() {
         assert!(!monkey::is_patched("recv"));
@@ -176,6 +183,7 @@ fn parts_can_be_patched_by_themselves() {
 
 #[test]
 fn a_dump_says_who_waits_for_what() {
+    let _bound = bounded();
     green(|| {
         let lock = Arc::new(Mutex::new(()));
         let held = lock.lock().unwrap();
@@ -199,6 +207,7 @@ fn a_dump_says_who_waits_for_what() {
 
 #[test]
 fn closures_and_loggers_may_call_back() {
+    let _bound = bounded();
     // T12: what a hook calls may come to a hook again.
     struct Loud(UnixStream);
     impl log::Log for Loud {
@@ -232,6 +241,7 @@ fn closures_and_loggers_may_call_back() {
 
 #[test]
 fn a_hub_that_ends_is_forgotten() {
+    let _bound = bounded();
     // T6: a descriptor that a hub has known, closed when the hub is gone.
     let (near, mut far) = UnixStream::pair().unwrap();
     far.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -345,6 +355,7 @@ const BLOCKING: &[&str] = &[
 
 #[test]
 fn nothing_blocking_that_this_std_imports_is_missing() {
+    let _bound = bounded();
     let sysroot = Command::new("rustc")
         .args(["--print", "sysroot"])
         .output()
@@ -412,6 +423,7 @@ fn turns_while_raising() -> usize {
 /// the next signal would write over it.
 #[test]
 fn a_handler_of_signals_lets_nobody_run_in_its_middle() {
+    let _bound = bounded();
     static WRITER: AtomicI32 = AtomicI32::new(-1);
     extern "C" fn writes(_: libc::c_int) {
         // SAFETY: one byte is there to be read.

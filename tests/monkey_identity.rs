@@ -2,6 +2,9 @@
 //! takes each of them for one.
 #![cfg(all(feature = "monkey", target_env = "gnu"))]
 
+mod bounded;
+
+use bounded::bounded;
 use greenroom::{joinall, scope, spawn, spawn_local, yield_now};
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
@@ -22,6 +25,7 @@ thread_local! {
 
 #[test]
 fn each_greenlet_has_its_own_thread_locals() {
+    let _bound = bounded();
     turn_on();
     COUNT.set(100);
     let greenlets = (0..10).map(|n| {
@@ -39,6 +43,7 @@ fn each_greenlet_has_its_own_thread_locals() {
 
 #[test]
 fn what_is_not_send_shares_its_spawners() {
+    let _bound = bounded();
     turn_on();
     let seen = spawn(|| {
         COUNT.set(1);
@@ -61,6 +66,7 @@ fn what_is_not_send_shares_its_spawners() {
 
 #[test]
 fn a_child_may_outlive_the_spawner_that_it_shares_with() {
+    let _bound = bounded();
     turn_on();
     let child = spawn(|| {
         COUNT.set(5);
@@ -80,6 +86,7 @@ fn a_child_may_outlive_the_spawner_that_it_shares_with() {
 
 #[test]
 fn a_borrow_of_a_thread_local_may_be_held_across_a_park() {
+    let _bound = bounded();
     turn_on();
     let greenlets = (0..100).map(|n| {
         spawn(move || {
@@ -97,6 +104,7 @@ fn a_borrow_of_a_thread_local_may_be_held_across_a_park() {
 
 #[test]
 fn std_takes_each_for_a_thread() {
+    let _bound = bounded();
     turn_on();
     let here = thread::current().id();
     let one = spawn(|| (thread::current().id(), thread::current().id()));
@@ -109,6 +117,7 @@ fn std_takes_each_for_a_thread() {
 
 #[test]
 fn destructors_run_before_the_joiner_goes_on_and_may_park() {
+    let _bound = bounded();
     static DROPS: AtomicUsize = AtomicUsize::new(0);
     struct Parks;
     impl Drop for Parks {
@@ -126,6 +135,7 @@ fn destructors_run_before_the_joiner_goes_on_and_may_park() {
 
 #[test]
 fn a_killed_greenlet_runs_its_destructors_too_and_none_is_unwound() {
+    let _bound = bounded();
     static DROPS: AtomicUsize = AtomicUsize::new(0);
     struct Sleeps;
     impl Drop for Sleeps {
@@ -150,6 +160,7 @@ fn a_killed_greenlet_runs_its_destructors_too_and_none_is_unwound() {
 
 #[test]
 fn pthread_keys_are_its_own_and_their_destructors_run() {
+    let _bound = bounded();
     static DROPS: AtomicUsize = AtomicUsize::new(0);
     unsafe extern "C" fn count(value: *mut libc::c_void) {
         DROPS.fetch_add(value as usize, Ordering::Relaxed);
@@ -176,6 +187,7 @@ fn pthread_keys_are_its_own_and_their_destructors_run() {
 
 #[test]
 fn errno_stays_with_its_greenlet() {
+    let _bound = bounded();
     turn_on();
     let greenlets = [libc::ENOTTY, libc::EPERM].map(|number| {
         // SAFETY: errno is the calling thread's own.
@@ -191,6 +203,7 @@ fn errno_stays_with_its_greenlet() {
 
 #[test]
 fn a_panic_in_one_is_none_in_another() {
+    let _bound = bounded();
     turn_on();
     struct Parks(Arc<Mutex<Vec<bool>>>);
     impl Drop for Parks {
@@ -216,6 +229,7 @@ fn a_panic_in_one_is_none_in_another() {
 
 #[test]
 fn recursive_locks_of_c_exclude_greenlets() {
+    let _bound = bounded();
     turn_on();
     let lock = Arc::new(Recursive::new());
     let (theirs, ours) = (Arc::clone(&lock), Arc::clone(&lock));
@@ -259,6 +273,7 @@ impl Recursive {
 
 #[test]
 fn two_greenlets_may_each_be_inside_of_tokio() {
+    let _bound = bounded();
     turn_on();
     let greenlets = (0..3).map(|n| {
         spawn(move || {
@@ -277,6 +292,7 @@ fn two_greenlets_may_each_be_inside_of_tokio() {
 
 #[test]
 fn an_inner_hub_has_greenlets_of_its_own_within_a_greenlet() {
+    let _bound = bounded();
     turn_on();
     let seen = spawn(|| {
         COUNT.set(1);
@@ -293,6 +309,7 @@ fn an_inner_hub_has_greenlets_of_its_own_within_a_greenlet() {
 
 #[test]
 fn greenlets_from_other_threads_have_their_own_as_well() {
+    let _bound = bounded();
     turn_on();
     COUNT.set(50);
     let here = greenroom::hub::current();
@@ -306,6 +323,7 @@ fn greenlets_from_other_threads_have_their_own_as_well() {
 
 #[test]
 fn memory_stays_level_over_a_hundred_thousand() {
+    let _bound = bounded();
     turn_on();
     let round = |count: usize| {
         for _ in 0..count / 100 {
@@ -382,6 +400,7 @@ impl Drop for Ends {
 
 #[test]
 fn a_generator_that_is_kept_in_them_does_not_run_on_at_their_end() {
+    let _bound = bounded();
     struct Uses<'a>(&'a Lent);
     impl Drop for Uses<'_> {
         fn drop(&mut self) {
@@ -408,6 +427,7 @@ fn a_generator_that_is_kept_in_them_does_not_run_on_at_their_end() {
 
 #[test]
 fn who_is_spawned_at_their_end_does_not_share_them_but_in_a_scope() {
+    let _bound = bounded();
     static CAME: AtomicUsize = AtomicUsize::new(0);
     turn_on();
     let ends = spawn(|| {

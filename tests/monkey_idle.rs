@@ -1,6 +1,7 @@
 //! Thousands of connections of plain `std::net` that wait in a patched program, at no cost.
 mod monkey_support;
 
+use monkey_support::bounded;
 use monkey_support::ms;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,6 +16,7 @@ const GUESTS: &str = "GREENROOM_IDLE_GUESTS";
 
 #[test]
 fn thousands_of_idle_connections_use_no_processor() {
+    let _bound = bounded();
     if let Ok(guests) = std::env::var(GUESTS) {
         return be_the_guests(&guests);
     }

@@ -3,6 +3,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
@@ -57,6 +58,7 @@ fn endless() -> Vec<Call> {
 
 #[test]
 fn a_timeout_comes_as_an_errno() {
+    let _bound = bounded();
     for (name, call) in endless() {
         green(move || {
             let (elapsed, said) = with_timeout_late(ms(20), call).unwrap_err();
@@ -69,6 +71,7 @@ fn a_timeout_comes_as_an_errno() {
 
 #[test]
 fn a_kill_comes_as_an_errno_and_unwinds_from_the_next_park_of_our_own() {
+    let _bound = bounded();
     for (name, call) in endless() {
         green(move || {
             let said = Rc::new(Cell::new(0));
@@ -88,6 +91,7 @@ fn a_kill_comes_as_an_errno_and_unwinds_from_the_next_park_of_our_own() {
 
 #[test]
 fn a_sleep_of_std_ends_early_and_a_lock_of_std_does_not() {
+    let _bound = bounded();
     green(|| {
         let begin = Instant::now();
         assert!(with_timeout(ms(20), || thread::sleep(Duration::from_secs(60))).is_err());
@@ -117,6 +121,7 @@ fn a_sleep_of_std_ends_early_and_a_lock_of_std_does_not() {
 
 #[test]
 fn what_was_sent_before_a_kill_is_told() {
+    let _bound = bounded();
     green(|| {
         let (near, far) = UnixStream::pair().unwrap();
         let sender = greenroom::spawn(move || greenroom::shield(|| (&near).write(&[7; 9_000_000])));
@@ -143,6 +148,7 @@ fn what_was_sent_before_a_kill_is_told() {
 
 #[test]
 fn a_killed_waiter_leaves_nothing_behind() {
+    let _bound = bounded();
     green(|| {
         let (near, mut far) = UnixStream::pair().unwrap();
         let near = Arc::new(near);

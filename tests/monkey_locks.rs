@@ -5,6 +5,7 @@
 mod locks;
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use monkey_support::{green, later, ms, on_one_os_thread, os_thread, parks, pipe}
 
 #[test]
 fn a_mutex_may_be_held_across_a_park() {
+    let _bound = bounded();
     // T2: the second greenlet must not block the OS thread on which the first has to run.
     green(|| {
         let mutex = Arc::new(Mutex::normal());
@@ -58,6 +60,7 @@ fn a_mutex_may_be_held_across_a_park() {
 
 #[test]
 fn those_who_wait_are_served_in_the_order_of_their_coming() {
+    let _bound = bounded();
     green(|| {
         let (mutex, order) = (Rc::new(Mutex::normal()), Rc::new(RefCell::new(Vec::new())));
         mutex.lock();
@@ -81,6 +84,7 @@ fn those_who_wait_are_served_in_the_order_of_their_coming() {
 
 #[test]
 fn an_os_thread_and_a_greenlet_wait_for_each_other() {
+    let _bound = bounded();
     // Held by an OS thread, the greenlet parks.
     let mutex = Arc::new(Mutex::normal());
     let theirs = Arc::clone(&mutex);
@@ -112,6 +116,7 @@ fn an_os_thread_and_a_greenlet_wait_for_each_other() {
 
 #[test]
 fn a_mutex_that_is_unlocked_out_of_sight_is_had_soon() {
+    let _bound = bounded();
     // An OS thread that waits for a condition unlocks within libc.
     let pair = Arc::new((Mutex::normal(), Condition::new()));
     let theirs = Arc::clone(&pair);
@@ -137,6 +142,7 @@ fn a_mutex_that_is_unlocked_out_of_sight_is_had_soon() {
 
 #[test]
 fn conditions_are_told_to_greenlets_and_os_threads() {
+    let _bound = bounded();
     // A queue of one place: producers and consumers of both kinds.
     const EACH: usize = 300;
     struct Place {
@@ -196,6 +202,7 @@ fn conditions_are_told_to_greenlets_and_os_threads() {
 
 #[test]
 fn a_broadcast_wakes_all_and_a_signal_one() {
+    let _bound = bounded();
     green(|| {
         let pair = Arc::new((Mutex::normal(), Condition::new()));
         let woken = Arc::new(AtomicUsize::new(0));
@@ -228,6 +235,7 @@ fn a_broadcast_wakes_all_and_a_signal_one() {
 
 #[test]
 fn moments_are_kept_and_refused_as_libc_does() {
+    let _bound = bounded();
     green(|| {
         let mutex = Rc::new(Mutex::normal());
         mutex.lock();
@@ -259,6 +267,7 @@ fn moments_are_kept_and_refused_as_libc_does() {
 
 #[test]
 fn waits_for_a_condition_end_in_time_with_the_mutex() {
+    let _bound = bounded();
     for clock in [libc::CLOCK_REALTIME, libc::CLOCK_MONOTONIC] {
         green(move || {
             let (mutex, condition) = (Mutex::normal(), Condition::with_clock(clock));
@@ -288,6 +297,7 @@ fn waits_for_a_condition_end_in_time_with_the_mutex() {
 
 #[test]
 fn readers_share_and_writers_exclude() {
+    let _bound = bounded();
     green(|| {
         let (lock, inside) = (Arc::new(RwLock::new()), Arc::new(AtomicUsize::new(0)));
         assert_eq!(lock.write(), 0);
@@ -333,6 +343,7 @@ fn readers_share_and_writers_exclude() {
 
 #[test]
 fn writers_are_served_in_the_order_of_their_coming() {
+    let _bound = bounded();
     green(|| {
         let (lock, order) = (Rc::new(RwLock::new()), Rc::new(RefCell::new(Vec::new())));
         assert_eq!(lock.write(), 0);
@@ -357,6 +368,7 @@ fn writers_are_served_in_the_order_of_their_coming() {
 
 #[test]
 fn owners_are_greenlets_where_each_has_its_own_thread_locals() {
+    let _bound = bounded();
     green(|| {
         let recursive = Arc::new(Mutex::of_kind(libc::PTHREAD_MUTEX_RECURSIVE));
         let checked = Arc::new(Mutex::of_kind(libc::PTHREAD_MUTEX_ERRORCHECK));
@@ -392,6 +404,7 @@ fn owners_are_greenlets_where_each_has_its_own_thread_locals() {
 
 #[test]
 fn error_checking_mutexes_exclude_those_that_share_thread_locals_too() {
+    let _bound = bounded();
     green(|| {
         let checked = Rc::new(Mutex::of_kind(libc::PTHREAD_MUTEX_ERRORCHECK));
         checked.lock();
@@ -410,6 +423,7 @@ fn error_checking_mutexes_exclude_those_that_share_thread_locals_too() {
 
 #[test]
 fn a_kill_and_a_timeout_wait_for_the_lock() {
+    let _bound = bounded();
     green(|| {
         let pair = Arc::new((Mutex::normal(), Condition::new()));
         pair.0.lock();
@@ -460,6 +474,7 @@ fn a_kill_and_a_timeout_wait_for_the_lock() {
 
 #[test]
 fn two_hubs_and_an_os_thread_fight_for_one_mutex() {
+    let _bound = bounded();
     const GREENLETS: usize = 40;
     const ROUNDS: usize = 50;
     struct Counted(Mutex, std::cell::UnsafeCell<usize>);
@@ -505,6 +520,7 @@ fn two_hubs_and_an_os_thread_fight_for_one_mutex() {
 
 #[test]
 fn what_libc_alone_can_wait_for_blocks_and_is_told() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let blocked = || {
             let report = monkey::report();
@@ -540,6 +556,7 @@ fn what_libc_alone_can_wait_for_blocks_and_is_told() {
 
 #[test]
 fn locks_that_nobody_holds_are_not_counted() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let calls = || {
             monkey::report()

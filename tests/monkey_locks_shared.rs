@@ -5,6 +5,7 @@
 mod locks;
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::ptr::null_mut;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ fn in_child(f: impl FnOnce()) -> impl FnOnce() {
 
 #[test]
 fn a_forked_child_unlocks_and_signals_as_without_the_patch() {
+    let _bound = bounded();
     green(|| {
         let mutex = Rc::new(Mutex::normal());
         mutex.lock();
@@ -80,6 +82,7 @@ fn a_forked_child_unlocks_and_signals_as_without_the_patch() {
 
 #[test]
 fn what_processes_share_is_waited_for_without_blocking() {
+    let _bound = bounded();
     struct Both {
         mutex: std::cell::UnsafeCell<libc::pthread_mutex_t>,
         condition: std::cell::UnsafeCell<libc::pthread_cond_t>,
@@ -124,6 +127,7 @@ fn what_processes_share_is_waited_for_without_blocking() {
 
 #[test]
 fn those_of_c11_are_the_same() {
+    let _bound = bounded();
     green(|| {
         let (mutex, condition) = (Arc::new(Mutex::normal()), Arc::new(Condition::new()));
         let (theirs, told) = (Arc::clone(&mutex), Arc::clone(&condition));

@@ -2,6 +2,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
@@ -45,6 +46,7 @@ fn connected() -> (TcpStream, TcpStream) {
 
 #[test]
 fn a_thousand_clients_of_an_echo_server_share_one_os_thread() {
+    let _bound = bounded();
     const CLIENTS: usize = 1000;
     assert!(descriptors_max() > 2500, "raise the limit of open files");
     green(|| {
@@ -93,6 +95,7 @@ fn a_thousand_clients_of_an_echo_server_share_one_os_thread() {
 
 #[test]
 fn each_blocking_call_of_a_socket_parks() {
+    let _bound = bounded();
     let (client, mut server) = connected();
     let mut at_client = client.try_clone().unwrap();
     let far = later(move || server.write_all(b"hello").unwrap());
@@ -126,6 +129,7 @@ fn each_blocking_call_of_a_socket_parks() {
 
 #[test]
 fn a_blocking_send_sends_all() {
+    let _bound = bounded();
     const LENGTH: usize = 40_000_000;
     let (mut client, mut server) = connected();
     let far = later(move || {
@@ -175,6 +179,7 @@ fn a_blocking_send_sends_all() {
 
 #[test]
 fn flags_of_a_receive_keep_their_meaning() {
+    let _bound = bounded();
     let call = |fd: i32, room: &mut [u8], flags| {
         // SAFETY: a valid buffer.
         unsafe { libc::recv(fd, room.as_mut_ptr().cast(), room.len(), flags) }
@@ -202,6 +207,7 @@ fn flags_of_a_receive_keep_their_meaning() {
 
 #[test]
 fn timeouts_that_the_user_has_set_are_kept() {
+    let _bound = bounded();
     let (client, _server) = connected();
     client.set_read_timeout(Some(ms(40))).unwrap();
     let begin = Instant::now();
@@ -220,6 +226,7 @@ fn timeouts_that_the_user_has_set_are_kept() {
 
 #[test]
 fn non_blocking_mode_is_the_users_own_whoever_sets_it_and_when() {
+    let _bound = bounded();
     // T8: descriptors from before the patch, duplicates, inherited and received ones.
     let (client, mut server) = connected();
     let mut duplicate = client.try_clone().unwrap();
@@ -262,6 +269,7 @@ fn non_blocking_mode_is_the_users_own_whoever_sets_it_and_when() {
 
 #[test]
 fn descriptors_that_travel_in_messages_can_be_waited_for() {
+    let _bound = bounded();
     #[repr(C, align(8))]
     struct Control([u8; 24]);
     let message = |control: &mut Control, slice: &mut libc::iovec| {
@@ -318,6 +326,7 @@ fn descriptors_that_travel_in_messages_can_be_waited_for() {
 
 #[test]
 fn closing_wakes_who_waits_and_the_number_may_come_back() {
+    let _bound = bounded();
     // T6: by this thread and by another one, by close and by dup2.
     for elsewhere in [false, true] {
         for replaced in [false, true] {
@@ -370,6 +379,7 @@ fn closing_wakes_who_waits_and_the_number_may_come_back() {
 
 #[test]
 fn a_number_that_was_closed_out_of_sight_is_found_out() {
+    let _bound = bounded();
     // T10: whoever makes system calls of his own closes where nobody sees it.
     #[cfg(target_arch = "x86_64")]
     green(|| {
@@ -408,6 +418,7 @@ fn a_number_that_was_closed_out_of_sight_is_found_out() {
 
 #[test]
 fn who_waits_for_long_is_left_alone() {
+    let _bound = bounded();
     green(|| {
         let pairs: Vec<_> = (0..200).map(|_| UnixStream::pair().unwrap()).collect();
         let (near, far): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
@@ -428,6 +439,7 @@ fn who_waits_for_long_is_left_alone() {
 
 #[test]
 fn shutdown_wakes_who_waits() {
+    let _bound = bounded();
     green(|| {
         let (client, _server) = connected();
         let mut clone = client.try_clone().unwrap();
@@ -447,6 +459,7 @@ fn shutdown_wakes_who_waits() {
 
 #[test]
 fn several_may_wait_for_one_socket_and_are_served_in_order() {
+    let _bound = bounded();
     // T7: two readers, and a writer beside them.
     green(|| {
         let (near, far) = UnixDatagram::pair().unwrap();
@@ -474,6 +487,7 @@ fn several_may_wait_for_one_socket_and_are_served_in_order() {
 
 #[test]
 fn full_unix_queues_are_waited_for() {
+    let _bound = bounded();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("listener");
     let listener = UnixListener::bind(&path).unwrap();
@@ -500,6 +514,7 @@ fn full_unix_queues_are_waited_for() {
 
 #[test]
 fn greenrooms_own_sockets_and_std_s_share_a_hub_in_peace() {
+    let _bound = bounded();
     green(|| {
         let listener = greenroom::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -542,6 +557,7 @@ fn greenrooms_own_sockets_and_std_s_share_a_hub_in_peace() {
 
 #[test]
 fn large_numbers_of_descriptors_are_no_limit() {
+    let _bound = bounded();
     // T15: tables of a fixed size.
     let (near, mut far) = UnixStream::pair().unwrap();
     let high = placed(near.into_raw_fd(), reserved(2));
@@ -556,6 +572,7 @@ fn large_numbers_of_descriptors_are_no_limit() {
 
 #[test]
 fn accept_gives_the_address_and_inherits_as_natively() {
+    let _bound = bounded();
     green(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -576,6 +593,7 @@ fn accept_gives_the_address_and_inherits_as_natively() {
 
 #[test]
 fn an_acceptor_lets_those_begin_whom_it_has_woken() {
+    let _bound = bounded();
     green(|| {
         const GUESTS: usize = 20;
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -595,6 +613,7 @@ fn an_acceptor_lets_those_begin_whom_it_has_woken() {
 
 #[test]
 fn to_close_all_numbers_costs_what_is_open() {
+    let _bound = bounded();
     green(|| {
         let [read, write] = pipe();
         let (read, write) = (owned(read), owned(write));

@@ -4,6 +4,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::ffi::{CString, c_int, c_void};
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -50,6 +51,7 @@ fn load(library: &CString, flags: c_int) -> unsafe extern "C" fn(c_int) -> isize
 
 #[test]
 fn c_libraries_park_and_those_that_pass_us_by_are_named() {
+    let _bound = bounded();
     // T9: RTLD_DEEPBIND is how one escapes.
     let folder = tempfile::tempdir().unwrap();
     for flags in [libc::RTLD_LAZY, libc::RTLD_NOW] {

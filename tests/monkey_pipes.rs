@@ -2,6 +2,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::ffi::c_int;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -97,11 +98,13 @@ fn pass_all_ways() {
 
 #[test]
 fn all_bytes_pass_between_greenlets_of_one_os_thread() {
+    let _bound = bounded();
     on_one_os_thread(|| green(pass_all_ways));
 }
 
 #[test]
 fn an_end_is_seen_and_a_reader_that_is_gone_too() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         green(|| {
             let (mut reader, writer) = fifo();
@@ -155,6 +158,7 @@ fn forget_preadv2() {
 
 #[test]
 fn all_bytes_pass_on_kernels_without_preadv2() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         forget_preadv2();
         green(|| {
@@ -180,6 +184,7 @@ fn all_bytes_pass_on_kernels_without_preadv2() {
 /// An OS thread reads from the same pipe: what was there when poll(2) was asked may be gone.
 #[test]
 fn a_competitor_for_a_named_pipe_does_not_stop_the_hub() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         green(|| {
             const ROUNDS: usize = 3_000;
@@ -207,6 +212,7 @@ fn a_competitor_for_a_named_pipe_does_not_stop_the_hub() {
 /// Records of PIPE_BUF bytes stay whole, whoever writes beside them.
 #[test]
 fn small_writes_are_whole() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         green(|| {
             let (mut reader, writer) = fifo();
@@ -253,6 +259,7 @@ fn reads_when(fd: c_int, act: impl FnOnce() + Send + 'static) -> isize {
 
 #[test]
 fn a_read_of_any_device_parks() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         for older in [false, true] {
             if older {
@@ -303,6 +310,7 @@ fn a_read_of_any_device_parks() {
 /// A terminal may be told to return 0 after a time, or at once.
 #[test]
 fn a_terminal_that_has_a_time_limit_keeps_it() {
+    let _bound = bounded();
     let program = |tenths: u8| {
         let (_master, mut slave) = terminal();
         // SAFETY: valid settings of an open terminal.
@@ -327,6 +335,7 @@ fn a_terminal_that_has_a_time_limit_keeps_it() {
 /// The file itself stays as it is for all who share it.
 #[test]
 fn the_mode_of_a_pipe_is_not_touched() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         green(|| {
             let (mut reader, mut writer) = fifo();

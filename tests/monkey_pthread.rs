@@ -3,6 +3,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr::{null, null_mut};
@@ -96,6 +97,7 @@ fn exiting() -> extern "C" fn(*mut c_void) -> *mut c_void {
 
 #[test]
 fn a_thread_may_exit_from_any_depth() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         for _ in 0..2 {
             let threads: Vec<_> = (1..=20).map(|n| start(exiting(), n)).collect();
@@ -118,6 +120,7 @@ extern "C" fn naps(value: *mut c_void) -> *mut c_void {
 
 #[test]
 fn scheduling_is_that_of_the_os_thread_and_stays_so() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let asks = || {
             // SAFETY: takes nothing.
@@ -182,6 +185,7 @@ extern "C" fn note_os_thread(_: c_int) {
 
 #[test]
 fn a_signal_to_a_thread_reaches_its_os_thread() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let handler: extern "C" fn(c_int) = note_os_thread;
         // SAFETY: the handler makes one system call and stores a number.

@@ -3,6 +3,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::ffi::c_int;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -108,6 +109,7 @@ fn eventfd() -> OwnedFd {
 
 #[test]
 fn a_killed_poll_finds_its_sockets_ready_and_each_fails_once() {
+    let _bound = bounded();
     green(|| {
         let ((near, _far), (other, _rest)) = (connected(), connected());
         let bell = eventfd();
@@ -133,6 +135,7 @@ fn a_killed_poll_finds_its_sockets_ready_and_each_fails_once() {
 
 #[test]
 fn who_looks_once_more_before_the_read_finds_it_ready() {
+    let _bound = bounded();
     green(|| {
         let ((near, _far), bell) = (connected(), eventfd());
         let fds = [near.as_raw_fd(), bell.as_raw_fd()];
@@ -150,6 +153,7 @@ fn who_looks_once_more_before_the_read_finds_it_ready() {
 
 #[test]
 fn a_limit_wakes_poll_and_select_and_is_etimedout() {
+    let _bound = bounded();
     green(|| {
         let (mut near, _far) = connected();
         let fd = near.as_raw_fd();
@@ -178,6 +182,7 @@ fn a_limit_wakes_poll_and_select_and_is_etimedout() {
 
 #[test]
 fn an_owed_error_ends_with_its_limit_and_with_the_greenlet_that_is_owed_it() {
+    let _bound = bounded();
     green(|| {
         let (mut near, mut far) = connected();
         let fd = near.as_raw_fd();
@@ -206,6 +211,7 @@ fn an_owed_error_ends_with_its_limit_and_with_the_greenlet_that_is_owed_it() {
 
 #[test]
 fn a_shield_holds_the_owed_error_off() {
+    let _bound = bounded();
     green(|| {
         let (near, mut far) = connected();
         far.write_all(b"x").unwrap();
@@ -223,6 +229,7 @@ fn a_shield_holds_the_owed_error_off() {
 
 #[test]
 fn a_killed_epoll_wait_reports_what_was_registered_with_its_data() {
+    let _bound = bounded();
     green(|| {
         let ((near, _far), (other, _rest)) = (connected(), connected());
         let bell = eventfd();
@@ -268,6 +275,7 @@ fn a_killed_epoll_wait_reports_what_was_registered_with_its_data() {
 
 #[test]
 fn what_is_to_be_told_once_is_told_once() {
+    let _bound = bounded();
     green(|| {
         let (near, mut far) = connected();
         let set = Set::new();
@@ -282,6 +290,7 @@ fn what_is_to_be_told_once_is_told_once() {
 
 #[test]
 fn a_connect_that_is_broken_off_has_failed() {
+    let _bound = bounded();
     green(|| {
         // A listener whose queue is full does not answer.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -334,6 +343,7 @@ fn a_connect_that_is_broken_off_has_failed() {
 
 #[test]
 fn a_killed_poll_finds_a_pipe_ready_and_its_read_fails() {
+    let _bound = bounded();
     green(|| {
         let [reader, writer] = pipe().map(owned);
         let said = killed(move || {
@@ -359,6 +369,7 @@ fn computed() -> Duration {
 
 #[test]
 fn where_nothing_carries_an_error_the_wait_goes_on_without_the_processor() {
+    let _bound = bounded();
     green(|| {
         let bell = eventfd();
         let set = Set::new();
@@ -378,6 +389,7 @@ fn where_nothing_carries_an_error_the_wait_goes_on_without_the_processor() {
 
 #[test]
 fn an_event_that_comes_after_the_kill_is_told() {
+    let _bound = bounded();
     green(|| {
         let bell = eventfd();
         let set = Set::new();
@@ -397,6 +409,7 @@ fn an_event_that_comes_after_the_kill_is_told() {
 
 #[test]
 fn code_that_ignores_errors_waits_between_them() {
+    let _bound = bounded();
     green(|| {
         let ((near, _far), before) = (connected(), computed());
         let tries = |each: &mut dyn FnMut()| {
@@ -428,6 +441,7 @@ fn code_that_ignores_errors_waits_between_them() {
 
 #[test]
 fn the_output_of_a_child_is_waited_for_without_a_panic() {
+    let _bound = bounded();
     green(|| {
         let output = |script: &str| Command::new("sh").args(["-c", script]).output();
         let begin = Instant::now();
@@ -446,6 +460,7 @@ fn the_output_of_a_child_is_waited_for_without_a_panic() {
 
 #[test]
 fn a_killed_greenlet_that_starts_a_child_in_vain_does_not_panic() {
+    let _bound = bounded();
     use std::os::unix::process::CommandExt;
     green(|| {
         let said = killed(|| {
@@ -461,6 +476,7 @@ fn a_killed_greenlet_that_starts_a_child_in_vain_does_not_panic() {
 
 #[test]
 fn a_ready_descriptor_wins_over_the_limit() {
+    let _bound = bounded();
     green(|| {
         let [near, far] = pair(libc::SOCK_STREAM).map(owned);
         let (near, mut far) = (UnixStream::from(near), UnixStream::from(far));

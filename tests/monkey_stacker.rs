@@ -4,6 +4,7 @@
 
 mod hazard_support;
 
+use hazard_support::bounded;
 use std::hint::black_box;
 use std::os::unix::process::ExitStatusExt;
 
@@ -35,6 +36,7 @@ fn several(spawn: impl Fn(u64) -> Greenlet<u64>) -> Vec<u64> {
 
 #[test]
 fn greenlets_with_thread_locals_of_their_own_recurse_on_grown_stacks() {
+    let _bound = bounded();
     greenroom::monkey::patch_all().unwrap();
     assert_eq!(recurse(DEPTH), DEPTH);
     let ended = several(|depth| spawn(move || recurse(depth)));
@@ -43,6 +45,7 @@ fn greenlets_with_thread_locals_of_their_own_recurse_on_grown_stacks() {
 
 #[test]
 fn greenlets_that_share_the_limit_of_their_stacks_are_named_when_they_overflow() {
+    let _bound = bounded();
     let Some(out) = alone(
         "greenlets_that_share_the_limit_of_their_stacks_are_named_when_they_overflow",
         || {

@@ -4,6 +4,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::ffi::{CString, c_int, c_void};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
@@ -65,6 +66,7 @@ fn compile(depth: usize) -> c_int {
 
 #[test]
 fn libc_that_recurses_too_deeply_is_named() {
+    let _bound = bounded();
     let name = "libc_that_recurses_too_deeply_is_named";
     let out = in_child(name, || {
         on_small_stack(SMALL, || {
@@ -89,6 +91,7 @@ fn sort() {
 
 #[test]
 fn callbacks_from_libc_that_never_end_are_named() {
+    let _bound = bounded();
     let name = "callbacks_from_libc_that_never_end_are_named";
     assert_told(&in_child(name, || on_small_stack(SMALL, sort)));
 }
@@ -128,6 +131,7 @@ fn depth_of(which: &str, f: fn()) -> usize {
 
 #[test]
 fn names_are_not_looked_up_on_the_stack_of_a_greenlet() {
+    let _bound = bounded();
     let patched = depth_of("patched", look_up);
     let native = depth_of("native", || monkey::native(look_up));
     assert!(patched < native, "{patched} bytes deep, {native} natively");
@@ -135,6 +139,7 @@ fn names_are_not_looked_up_on_the_stack_of_a_greenlet() {
 
 #[test]
 fn many_large_stacks_cost_neither_maps_nor_memory() {
+    let _bound = bounded();
     const MANY: usize = 5000;
     on_one_os_thread(|| {
         let (maps, bytes) = (maps(), resident_bytes());

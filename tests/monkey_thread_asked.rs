@@ -4,6 +4,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::zeroed;
 use std::ptr::{null, null_mut};
@@ -245,6 +246,7 @@ fn same(scene: fn() -> Vec<Answers>) {
 
 #[test]
 fn while_it_runs_and_while_another_joins_it() {
+    let _bound = bounded();
     same(|| {
         let worker = Worker::start();
         // Its stack is known before it has started, too.
@@ -274,6 +276,7 @@ fn while_it_runs_and_while_another_joins_it() {
 
 #[test]
 fn when_it_has_ended_and_nobody_has_joined_it() {
+    let _bound = bounded();
     same(|| {
         let worker = Worker::start();
         worker.end();
@@ -292,6 +295,7 @@ fn when_it_has_ended_and_nobody_has_joined_it() {
 
 #[test]
 fn when_it_is_detached() {
+    let _bound = bounded();
     same(|| {
         let worker = Worker::start();
         wait_for(&worker.started);
@@ -315,6 +319,7 @@ fn when_it_is_detached() {
 /// As the manual says; glibc 2.36 waits for ever.
 #[test]
 fn a_second_join_is_refused_and_so_is_one_of_each_other() {
+    let _bound = bounded();
     green(|| {
         let [one, other] = [Worker::start(), Worker::start()];
         one.joins.store(other.id() as usize, Ordering::SeqCst);
@@ -335,6 +340,7 @@ fn a_second_join_is_refused_and_so_is_one_of_each_other() {
 
 #[test]
 fn a_thread_has_the_name_of_the_one_that_made_it_until_it_has_its_own() {
+    let _bound = bounded();
     same(|| {
         let inherits = |maker: pthread_t| {
             let worker = Worker::start();

@@ -3,6 +3,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -16,6 +17,7 @@ use monkey_support::{kernel_id, on_one_os_thread};
 
 #[test]
 fn threads_are_greenlets_of_one_os_thread() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let here = kernel_id();
         let threads: Vec<_> = (0..100).map(|_| thread::spawn(kernel_id)).collect();
@@ -27,6 +29,7 @@ fn threads_are_greenlets_of_one_os_thread() {
 
 #[test]
 fn they_have_names_and_ids_of_their_own() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let builder = thread::Builder::new().name("worker".into());
         let named = builder
@@ -43,6 +46,7 @@ fn they_have_names_and_ids_of_their_own() {
 
 #[test]
 fn a_panic_is_what_the_join_returns() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let failed = thread::spawn(|| -> () { std::panic::resume_unwind(Box::new(7)) });
         let payload = failed.join().unwrap_err();
@@ -52,6 +56,7 @@ fn a_panic_is_what_the_join_returns() {
 
 #[test]
 fn sleeps_go_on_side_by_side() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let begin = Instant::now();
         let sleepers: Vec<_> = (0..50)
@@ -64,6 +69,7 @@ fn sleeps_go_on_side_by_side() {
 
 #[test]
 fn park_and_unpark_name_the_one_that_is_meant() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let order = Arc::new(Mutex::new(Vec::new()));
         let parked: Vec<_> = (0..10)
@@ -87,6 +93,7 @@ fn park_and_unpark_name_the_one_that_is_meant() {
 
 #[test]
 fn channels_work_in_all_their_forms() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         // The receiver first.
         let (sender, receiver) = mpsc::channel();
@@ -114,6 +121,7 @@ fn channels_work_in_all_their_forms() {
 
 #[test]
 fn locks_conditions_and_barriers_are_right_under_contention() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let count = Arc::new((Mutex::new(0), Condvar::new()));
         let barrier = Arc::new(Barrier::new(20));
@@ -142,6 +150,7 @@ fn locks_conditions_and_barriers_are_right_under_contention() {
 
 #[test]
 fn scoped_threads_borrow() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let text = String::from("borrowed");
         let count = AtomicUsize::new(0);
@@ -159,6 +168,7 @@ fn scoped_threads_borrow() {
 
 #[test]
 fn thread_locals_and_their_destructors_are_per_thread() {
+    let _bound = bounded();
     static DROPS: AtomicUsize = AtomicUsize::new(0);
     struct Noisy;
     impl Drop for Noisy {
@@ -186,6 +196,7 @@ fn thread_locals_and_their_destructors_are_per_thread() {
 
 #[test]
 fn a_detached_thread_runs_on_and_its_block_is_used_again() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         static RAN: AtomicUsize = AtomicUsize::new(0);
         for _ in 0..1000 {
@@ -199,6 +210,7 @@ fn a_detached_thread_runs_on_and_its_block_is_used_again() {
 
 #[test]
 fn one_that_is_killed_before_it_runs_still_lets_its_joiner_go() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let joined = greenroom::run(|| thread::spawn(|| 7));
         // `run` has killed what was left; the thread has begun all the same, and ended.
@@ -208,6 +220,7 @@ fn one_that_is_killed_before_it_runs_still_lets_its_joiner_go() {
 
 #[test]
 fn threads_of_other_os_threads_join_them() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let (sender, receiver) = mpsc::channel();
         let green = thread::spawn(|| thread::sleep(Duration::from_millis(20)));
@@ -224,6 +237,7 @@ fn threads_of_other_os_threads_join_them() {
 
 #[test]
 fn a_server_with_a_thread_for_each_connection_needs_one_os_thread() {
+    let _bound = bounded();
     const CLIENTS: usize = 300;
     on_one_os_thread(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -4,6 +4,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::hint::black_box;
@@ -17,6 +18,7 @@ use monkey_support::{kernel_id, ms, on_one_os_thread};
 
 #[test]
 fn a_park_with_a_limit_ends_by_itself() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let parks = thread::spawn(|| {
             let begin = Instant::now();
@@ -29,6 +31,7 @@ fn a_park_with_a_limit_ends_by_itself() {
 
 #[test]
 fn an_unpark_ends_a_park_with_a_limit() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let begin = Instant::now();
         let parks = thread::spawn(|| thread::park_timeout(Duration::from_secs(600)));
@@ -41,6 +44,7 @@ fn an_unpark_ends_a_park_with_a_limit() {
 
 #[test]
 fn an_unpark_before_the_park_is_kept_and_two_count_as_one() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let parks = thread::spawn(|| {
             thread::park();
@@ -57,6 +61,7 @@ fn an_unpark_before_the_park_is_kept_and_two_count_as_one() {
 
 #[test]
 fn one_may_unpark_itself() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let parks = || {
             thread::current().unpark();
@@ -69,6 +74,7 @@ fn one_may_unpark_itself() {
 
 #[test]
 fn an_unpark_of_one_that_has_ended_is_nothing() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let ended = thread::spawn(thread::current).join().unwrap();
         // Its block has a new owner meanwhile.
@@ -82,6 +88,7 @@ fn an_unpark_of_one_that_has_ended_is_nothing() {
 
 #[test]
 fn a_scope_waits_for_all_and_panics_if_one_did() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let ended = AtomicUsize::new(0);
         let scope = || {
@@ -104,6 +111,7 @@ fn a_scope_waits_for_all_and_panics_if_one_did() {
 
 #[test]
 fn a_panic_that_is_joined_in_its_scope_goes_no_further() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let joined = thread::scope(|s| {
             let fails = s.spawn(|| -> () { panic::resume_unwind(Box::new(7)) });
@@ -115,6 +123,7 @@ fn a_panic_that_is_joined_in_its_scope_goes_no_further() {
 
 #[test]
 fn a_scope_whose_own_body_panics_waits_first() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let ended = AtomicBool::new(false);
         let scope = || {
@@ -133,6 +142,7 @@ fn a_scope_whose_own_body_panics_waits_first() {
 
 #[test]
 fn scopes_nest_and_their_threads_spawn_more() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let count = AtomicUsize::new(0);
         let once = || count.fetch_add(1, Ordering::Relaxed);
@@ -156,6 +166,7 @@ fn scopes_nest_and_their_threads_spawn_more() {
 
 #[test]
 fn a_name_is_seen_from_inside_and_outside_and_none_is_none() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let inside = || thread::current().name().map(String::from);
         for name in [Some("one"), Some("a name that the kernel would cut"), None] {
@@ -196,6 +207,7 @@ fn use_stack(builder: Builder, bytes: usize) {
 
 #[test]
 fn a_stack_that_is_asked_for_is_really_there() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         for megabytes in [1, 4, 64] {
             let bytes = megabytes << 20;
@@ -209,11 +221,13 @@ fn a_stack_that_is_asked_for_is_really_there() {
 
 #[test]
 fn std_gives_a_stack_of_two_megabytes() {
+    let _bound = bounded();
     on_one_os_thread(|| use_stack(Builder::new(), (2 << 20) / 16 * 15));
 }
 
 #[test]
 fn a_stack_beyond_all_memory_is_an_error() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let closure = Arc::new(());
         let theirs = Arc::clone(&closure);
@@ -228,6 +242,7 @@ fn a_stack_beyond_all_memory_is_an_error() {
 
 #[test]
 fn the_machine_has_as_many_processors_as_before() {
+    let _bound = bounded();
     let natively = thread::available_parallelism().unwrap();
     on_one_os_thread(move || {
         let asked = thread::spawn(thread::available_parallelism);
@@ -237,6 +252,7 @@ fn the_machine_has_as_many_processors_as_before() {
 
 #[test]
 fn a_handle_tells_whether_it_is_finished_without_waiting() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let (go, gone) = mpsc::channel();
         let waits = thread::spawn(move || gone.recv());
@@ -255,6 +271,7 @@ fn a_handle_tells_whether_it_is_finished_without_waiting() {
 
 #[test]
 fn ids_are_unique_also_of_those_that_have_ended() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let id = || thread::current().id();
         let one_by_one = (0..500).map(|_| thread::spawn(id).join().unwrap());
@@ -279,6 +296,7 @@ fn text(id: ThreadId) -> String {
 
 #[test]
 fn a_destructor_of_a_thread_local_may_spawn_and_join() {
+    let _bound = bounded();
     static SEEN: AtomicUsize = AtomicUsize::new(0);
     struct Spawns;
     impl Drop for Spawns {
@@ -302,6 +320,7 @@ fn a_destructor_of_a_thread_local_may_spawn_and_join() {
 
 #[test]
 fn a_destructor_may_begin_another_thread_local_and_that_one_ends_too() {
+    let _bound = bounded();
     static ENDED: Mutex<Vec<&str>> = Mutex::new(Vec::new());
     struct Noisy(&'static str);
     impl Drop for Noisy {
@@ -329,6 +348,7 @@ fn a_destructor_may_begin_another_thread_local_and_that_one_ends_too() {
 
 #[test]
 fn a_borrow_of_a_thread_local_is_held_across_a_wait() {
+    let _bound = bounded();
     thread_local!(static LIST: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) });
     on_one_os_thread(|| {
         let threads: Vec<_> = (0..50)
@@ -350,6 +370,7 @@ fn a_borrow_of_a_thread_local_is_held_across_a_wait() {
 
 #[test]
 fn threads_spawn_threads_to_any_depth() {
+    let _bound = bounded();
     fn deep(depth: usize) -> usize {
         match depth {
             0 => 0,
@@ -361,6 +382,7 @@ fn threads_spawn_threads_to_any_depth() {
 
 #[test]
 fn threads_spawn_threads_to_any_breadth() {
+    let _bound = bounded();
     fn tree(depth: usize) -> usize {
         let children = (0..if depth == 0 { 0 } else { 5 })
             .map(|_| thread::spawn(move || tree(depth - 1)))
@@ -375,6 +397,7 @@ fn threads_spawn_threads_to_any_breadth() {
 
 #[test]
 fn ten_thousand_live_at_once() {
+    let _bound = bounded();
     const MANY: usize = 10_000;
     on_one_os_thread(|| {
         let all_there = Arc::new(Barrier::new(MANY + 1));
@@ -400,6 +423,7 @@ fn ten_thousand_live_at_once() {
 
 #[test]
 fn a_panic_poisons_the_lock_that_was_held_and_nothing_else() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let locks = Arc::new((Mutex::new(0), Mutex::new(0)));
         let theirs = Arc::clone(&locks);
@@ -422,6 +446,7 @@ fn a_panic_poisons_the_lock_that_was_held_and_nothing_else() {
 
 #[test]
 fn what_is_made_once_is_made_by_one_while_the_others_wait() {
+    let _bound = bounded();
     static MADE: AtomicUsize = AtomicUsize::new(0);
     fn make() -> usize {
         thread::sleep(ms(5));
@@ -444,6 +469,7 @@ fn what_is_made_once_is_made_by_one_while_the_others_wait() {
 
 #[test]
 fn readers_share_a_lock_and_a_writer_has_it_alone() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let (lock, readers) = (Arc::new(RwLock::new(0)), Arc::new(AtomicUsize::new(0)));
         let threads: Vec<_> = (0..20)
@@ -519,6 +545,7 @@ static STOPPED: AtomicUsize = AtomicUsize::new(0);
 
 #[test]
 fn a_destructor_waits_for_others_while_its_thread_unwinds() {
+    let _bound = bounded();
     on_one_os_thread(|| {
         let fails = || {
             let _pool = Pool::new();

@@ -3,6 +3,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -71,6 +72,7 @@ fn broken_off() -> Vec<Call> {
 
 #[test]
 fn what_is_broken_off_is_elapsed_and_killed() {
+    let _bound = bounded();
     for (name, call) in broken_off() {
         green(move || {
             let begin = Instant::now();
@@ -151,6 +153,7 @@ fn go_on() -> Vec<Call> {
 
 #[test]
 fn what_goes_on_is_elapsed_and_killed_when_it_ends() {
+    let _bound = bounded();
     for (name, call) in go_on() {
         green(move || {
             let begin = Instant::now();
@@ -171,6 +174,7 @@ fn what_goes_on_is_elapsed_and_killed_when_it_ends() {
 /// std no place for the news of one.
 #[test]
 fn a_join_handle_of_std_does_not_tell() {
+    let _bound = bounded();
     green(|| {
         let limited = spawn(|| {
             let thread = thread::spawn(|| {
@@ -186,6 +190,7 @@ fn a_join_handle_of_std_does_not_tell() {
 
 #[test]
 fn a_handler_of_a_server_that_is_killed_ends_with_an_error() {
+    let _bound = bounded();
     use greenroom::server::StreamServer;
     green(|| {
         let said = Arc::new(Mutex::new(None));

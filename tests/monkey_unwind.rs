@@ -2,16 +2,19 @@
 #![cfg(feature = "monkey")]
 
 mod unwind_support;
+use unwind_support::bounded;
 
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn backtraces_hold_at_each_instruction_where_thread_locals_change() {
+    let _bound = bounded();
     greenroom::monkey::patch_all().unwrap();
     unwind_support::walk_at_each_instruction();
 }
 
 #[test]
 fn backtraces_hold_at_any_moment_where_thread_locals_change() {
+    let _bound = bounded();
     greenroom::monkey::patch_all().unwrap();
     unwind_support::walk_at_any_moment(100_000);
 }

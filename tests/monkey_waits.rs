@@ -2,6 +2,7 @@
 
 mod monkey_support;
 
+use monkey_support::bounded;
 use std::io::{Read, Write};
 use std::net::ToSocketAddrs;
 use std::os::fd::AsRawFd;
@@ -16,6 +17,7 @@ use monkey_support::{green, later, ms, os_thread, owned, pair, parks, pipe};
 
 #[test]
 fn a_std_mutex_may_be_held_across_a_park() {
+    let _bound = bounded();
     // T2: without the patch the second greenlet blocks the thread on which the first would run.
     green(|| {
         let count = Arc::new(Mutex::new(0));
@@ -37,6 +39,7 @@ fn a_std_mutex_may_be_held_across_a_park() {
 
 #[test]
 fn std_s_locks_work_between_greenlets() {
+    let _bound = bounded();
     green(|| {
         let shared = Arc::new((Mutex::new(0), Condvar::new()));
         let waiters: Vec<_> = (0..20)
@@ -86,6 +89,7 @@ fn std_s_locks_work_between_greenlets() {
 
 #[test]
 fn a_condvar_s_limit_of_time_is_kept() {
+    let _bound = bounded();
     let begin = Instant::now();
     let timed_out = parks(|| {
         let (number, changed) = (Mutex::new(0), Condvar::new());
@@ -100,6 +104,7 @@ fn a_condvar_s_limit_of_time_is_kept() {
 
 #[test]
 fn locks_are_handed_between_greenlets_and_os_threads() {
+    let _bound = bounded();
     let shared = Arc::new((Mutex::new(0_usize), Condvar::new()));
     let step = |shared: &(Mutex<usize>, Condvar), mine: usize| {
         for _ in 0..200 {
@@ -123,6 +128,7 @@ fn locks_are_handed_between_greenlets_and_os_threads() {
 
 #[test]
 fn semaphores_park() {
+    let _bound = bounded();
     struct Shared(*mut libc::sem_t);
     // SAFETY: semaphores are for several threads.
     unsafe impl Send for Shared {}
@@ -141,6 +147,7 @@ fn semaphores_park() {
 
 #[test]
 fn each_kind_of_sleep_parks() {
+    let _bound = bounded();
     fn sleep(name: &str) -> i32 {
         let time = libc::timespec {
             tv_sec: 0,
@@ -180,6 +187,7 @@ fn each_kind_of_sleep_parks() {
 
 #[test]
 fn a_hundred_sleep_as_long_as_one() {
+    let _bound = bounded();
     green(|| {
         let begin = Instant::now();
         let sleepers = (0..100).map(|_| greenroom::spawn(|| thread::sleep(ms(100))));
@@ -195,6 +203,7 @@ fn a_hundred_sleep_as_long_as_one() {
 
 #[test]
 fn poll_select_and_epoll_park() {
+    let _bound = bounded();
     let [reads, writes] = pipe().map(owned);
     let fd = reads.as_raw_fd();
     let mut writer = std::fs::File::from(writes);
@@ -250,6 +259,7 @@ fn poll_select_and_epoll_park() {
 
 #[test]
 fn a_poll_of_many_is_woken_by_any() {
+    let _bound = bounded();
     green(|| {
         let pipes: Vec<_> = (0..50).map(|_| pipe().map(owned)).collect();
         let ask = |fd| libc::pollfd {
@@ -280,6 +290,7 @@ fn a_poll_of_many_is_woken_by_any() {
 
 #[test]
 fn pipes_park_in_both_directions() {
+    let _bound = bounded();
     let (mut reader, mut writer) = std::io::pipe().unwrap();
     let far = later(move || {
         let mut all = Vec::new();
@@ -298,6 +309,7 @@ fn pipes_park_in_both_directions() {
 
 #[test]
 fn sendfile_and_splice_park_and_move_all() {
+    let _bound = bounded();
     const LENGTH: usize = 3_000_000;
     let file = tempfile::tempfile().unwrap();
     (&file).write_all(&vec![9; LENGTH]).unwrap();
@@ -330,6 +342,7 @@ fn sendfile_and_splice_park_and_move_all() {
 
 #[test]
 fn names_are_looked_up_off_the_hub_s_thread() {
+    let _bound = bounded();
     // T4: at the same time, and each gets an answer that is freed by whoever got it.
     green(|| {
         let lookups = (0..50)
@@ -357,6 +370,7 @@ unsafe extern "C" {
 
 #[test]
 fn children_are_awaited_and_read() {
+    let _bound = bounded();
     let begin = Instant::now();
     green(|| {
         let children = (0..20).map(|i| {
@@ -391,6 +405,7 @@ fn children_are_awaited_and_read() {
 
 #[test]
 fn a_child_of_fork_is_unpatched_and_its_parent_goes_on() {
+    let _bound = bounded();
     // T13: with pre_exec std forks; what runs between fork and exec is in the child.
     use std::os::unix::process::CommandExt;
     green(|| {
@@ -426,6 +441,7 @@ fn a_child_of_fork_is_unpatched_and_its_parent_goes_on() {
 
 #[test]
 fn a_child_s_output_is_read_while_it_writes() {
+    let _bound = bounded();
     let (text, ok) = parks(|| {
         let script = "for i in 1 2 3 4; do sleep 0.02; echo $i; done";
         let command = ["-c", script];
@@ -448,6 +464,7 @@ fn a_child_s_output_is_read_while_it_writes() {
 
 #[test]
 fn threads_are_joined() {
+    let _bound = bounded();
     assert_eq!(
         parks(|| {
             let thread = os_thread(|| {
@@ -462,6 +479,7 @@ fn threads_are_joined() {
 
 #[test]
 fn locks_of_files_are_waited_for() {
+    let _bound = bounded();
     let file = tempfile::NamedTempFile::new().unwrap();
     let again = file.reopen().unwrap();
     let lock = |file: &std::fs::File, operation| {
@@ -476,6 +494,7 @@ fn locks_of_files_are_waited_for() {
 
 #[test]
 fn a_runtime_of_tokio_on_other_threads_notices_nothing() {
+    let _bound = bounded();
     static DONE: AtomicUsize = AtomicUsize::new(0);
     greenroom::monkey::patch_all().unwrap();
     let tokio = os_thread(|| {
@@ -516,6 +535,7 @@ fn blocked(signal: i32) -> libc::sigset_t {
 
 #[test]
 fn a_signal_is_waited_for() {
+    let _bound = bounded();
     let signal = libc::SIGRTMIN() + 3;
     let set = blocked(signal);
     // SAFETY: takes nothing.
@@ -536,6 +556,7 @@ fn a_signal_is_waited_for() {
 
 #[test]
 fn a_wait_for_a_signal_has_its_limit_and_its_kill() {
+    let _bound = bounded();
     let set = blocked(libc::SIGRTMIN() + 4);
     let (waited, error) = parks(move || {
         let (begin, limit) = (Instant::now(), ms(100));

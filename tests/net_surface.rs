@@ -3,6 +3,9 @@
 //! It names every function and trait that std's socket types have on stable (Rust 1.95), with its
 //! signature. `TcpStreamExt` is newer than the oldest Rust that we support, and so named for ours
 //! only.
+mod bounded;
+
+use bounded::bounded;
 use std::time::Duration;
 
 macro_rules! surface {
@@ -220,12 +223,14 @@ surface!(ours, greenroom);
 
 #[test]
 fn the_same_text_compiles_against_both() {
+    let _bound = bounded();
     theirs::names();
     ours::names();
 }
 
 #[test]
 fn what_std_has_since_1_89() {
+    let _bound = bounded();
     use greenroom::net::TcpStream;
     use greenroom::os::linux::net::TcpStreamExt;
     use std::io::Result;

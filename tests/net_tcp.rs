@@ -50,6 +50,7 @@ fn silent() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
 
 #[test]
 fn bind_to_an_address_of_nobody_fails() {
+    let _bound = bounded();
     assert_eq!(
         kind(TcpListener::bind("1.1.1.1:9999")),
         ErrorKind::AddrNotAvailable
@@ -75,6 +76,7 @@ fn connect_where_nobody_listens_is_refused() {
 
 #[test]
 fn connect_without_an_address_is_invalid() {
+    let _bound = bounded();
     let none: &[SocketAddr] = &[];
     assert_eq!(kind(TcpStream::connect(none)), ErrorKind::InvalidInput);
     assert_eq!(
@@ -359,6 +361,7 @@ fn peek_leaves_the_data_in_place() {
 
 #[test]
 fn a_port_is_taken_while_somebody_listens_at_it() {
+    let _bound = bounded();
     let listener = local();
     let addr = listener.local_addr().unwrap();
     assert_eq!(kind(TcpListener::bind(addr)), ErrorKind::AddrInUse);

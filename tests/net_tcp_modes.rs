@@ -31,6 +31,7 @@ fn byte(mut stream: &TcpStream) -> u8 {
 
 #[test]
 fn timeouts_are_read_back_and_may_not_be_zero() {
+    let _bound = bounded();
     let (stream, _server) = pair();
     assert_eq!(stream.read_timeout().unwrap(), None);
     assert_eq!(stream.write_timeout().unwrap(), None);
@@ -100,6 +101,7 @@ fn a_write_that_waited_too_long_would_block() {
 
 #[test]
 fn a_clone_has_the_same_timeouts() {
+    let _bound = bounded();
     let (stream, _server) = pair();
     let clone = stream.try_clone().unwrap();
     stream.set_read_timeout(Some(SHORT)).unwrap();
@@ -171,6 +173,7 @@ fn what_a_nonblocking_listener_accepts_is_not_nonblocking() {
 
 #[test]
 fn options_are_read_back() {
+    let _bound = bounded();
     let (stream, _server) = pair();
     for on in [true, false] {
         stream.set_nodelay(on).unwrap();
@@ -188,6 +191,7 @@ fn options_are_read_back() {
 #[test]
 #[allow(deprecated)]
 fn only_v6_comes_too_late_for_a_bound_listener() {
+    let _bound = bounded();
     let Ok(listener) = TcpListener::bind("[::1]:0") else {
         return;
     };
@@ -197,6 +201,7 @@ fn only_v6_comes_too_late_for_a_bound_listener() {
 
 #[test]
 fn debug_shows_what_std_shows() {
+    let _bound = bounded();
     let (client, _server) = pair();
     let listener = local();
     let (here, there) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
@@ -218,6 +223,7 @@ fn is_nonblocking(fd: &impl AsFd) -> bool {
 
 #[test]
 fn to_std_and_back_keeps_the_blocking_mode() {
+    let _bound = bounded();
     for mode in [false, true] {
         let (client, _server) = pair();
         client.set_nonblocking(mode).unwrap();
@@ -234,6 +240,7 @@ fn to_std_and_back_keeps_the_blocking_mode() {
 
 #[test]
 fn to_std_and_back_keeps_the_timeouts() {
+    let _bound = bounded();
     let (client, _server) = pair();
     let (read, write) = (Some(Duration::from_secs(2)), Some(Duration::from_secs(3)));
     client.set_read_timeout(read).unwrap();
@@ -284,6 +291,7 @@ fn a_raw_descriptor_is_the_same_connection() {
 
 #[test]
 fn the_types_are_as_free_as_those_of_std() {
+    let _bound = bounded();
     fn free<T: Send + Sync + Unpin + std::panic::UnwindSafe + std::panic::RefUnwindSafe>() {}
     free::<TcpStream>();
     free::<TcpListener>();

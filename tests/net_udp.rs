@@ -34,6 +34,7 @@ fn pair() -> (UdpSocket, UdpSocket) {
 
 #[test]
 fn bind_to_an_address_of_nobody_fails() {
+    let _bound = bounded();
     assert_eq!(
         kind(UdpSocket::bind("1.1.1.1:9999")),
         ErrorKind::AddrNotAvailable
@@ -42,6 +43,7 @@ fn bind_to_an_address_of_nobody_fails() {
 
 #[test]
 fn a_port_is_taken_while_somebody_is_bound_to_it() {
+    let _bound = bounded();
     let socket = local();
     assert_eq!(kind(UdpSocket::bind(addr(&socket))), ErrorKind::AddrInUse);
 }
@@ -111,6 +113,7 @@ fn a_connected_socket_hears_nobody_else() {
 
 #[test]
 fn without_a_peer_there_is_none() {
+    let _bound = bounded();
     let socket = local();
     assert_eq!(kind(socket.peer_addr()), ErrorKind::NotConnected);
     assert!(socket.send(b"x").is_err());
@@ -167,6 +170,7 @@ fn a_clone_is_the_same_socket() {
 
 #[test]
 fn timeouts_are_read_back_and_may_not_be_zero() {
+    let _bound = bounded();
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     assert_eq!(socket.read_timeout().unwrap(), None);
     assert_eq!(socket.write_timeout().unwrap(), None);
@@ -214,6 +218,7 @@ fn a_receive_that_waited_too_long_would_block() {
 
 #[test]
 fn nothing_waits_in_nonblocking_mode() {
+    let _bound = bounded();
     let socket = local();
     socket.set_nonblocking(true).unwrap();
     assert_eq!(kind(socket.recv(&mut [0])), ErrorKind::WouldBlock);
@@ -222,6 +227,7 @@ fn nothing_waits_in_nonblocking_mode() {
 
 #[test]
 fn options_are_read_back() {
+    let _bound = bounded();
     let socket = local();
     for on in [true, false] {
         socket.set_broadcast(on).unwrap();
@@ -245,6 +251,7 @@ fn options_are_read_back() {
 
 #[test]
 fn a_group_is_joined_and_left_once() {
+    let _bound = bounded();
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     let (group, interface) = (Ipv4Addr::new(239, 1, 2, 3), Ipv4Addr::LOCALHOST);
     socket.join_multicast_v4(&group, &interface).unwrap();
@@ -273,6 +280,7 @@ fn a_group_is_joined_and_left_once() {
 
 #[test]
 fn debug_shows_what_std_shows() {
+    let _bound = bounded();
     let socket = local();
     let wanted = format!(
         "UdpSocket {{ addr: {}, fd: {} }}",
@@ -284,6 +292,7 @@ fn debug_shows_what_std_shows() {
 
 #[test]
 fn to_std_and_back_keeps_mode_and_timeouts() {
+    let _bound = bounded();
     for mode in [false, true] {
         let socket = local();
         let wait = Some(Duration::from_secs(1));
@@ -305,6 +314,7 @@ fn to_std_and_back_keeps_mode_and_timeouts() {
 
 #[test]
 fn a_raw_descriptor_is_the_same_socket() {
+    let _bound = bounded();
     let socket = local();
     let before = addr(&socket);
     // SAFETY: the number comes from `into_raw_fd`, so it is open and ours.
@@ -314,6 +324,7 @@ fn a_raw_descriptor_is_the_same_socket() {
 
 #[test]
 fn the_type_is_as_free_as_that_of_std() {
+    let _bound = bounded();
     fn free<T: Send + Sync + Unpin + std::panic::UnwindSafe + std::panic::RefUnwindSafe>() {}
     free::<UdpSocket>();
 }

@@ -87,6 +87,7 @@ fn a_path_is_an_address_too() {
 
 #[test]
 fn a_path_that_does_not_fit_is_invalid() {
+    let _bound = bounded();
     let long = "x".repeat(150);
     assert_eq!(kind(UnixStream::connect(&long)), ErrorKind::InvalidInput);
     assert_eq!(kind(UnixListener::bind(&long)), ErrorKind::InvalidInput);
@@ -237,6 +238,7 @@ fn shutting_down_one_way_and_the_other() {
 
 #[test]
 fn timeouts_are_read_back_and_may_not_be_zero() {
+    let _bound = bounded();
     let (stream, _peer) = UnixStream::pair().unwrap();
     let datagram = UnixDatagram::unbound().unwrap();
     let (read, write) = (Some(Duration::from_secs(1)), Some(Duration::from_secs(2)));
@@ -313,6 +315,7 @@ fn what_waited_too_long_would_block() {
 
 #[test]
 fn nothing_waits_in_nonblocking_mode() {
+    let _bound = bounded();
     let (mut a, _b) = UnixStream::pair().unwrap();
     a.set_nonblocking(true).unwrap();
     assert_eq!(kind(a.read(&mut [0])), ErrorKind::WouldBlock);
@@ -496,6 +499,7 @@ fn a_sender_learns_that_the_full_receiver_has_gone() {
 
 #[test]
 fn debug_shows_what_std_shows() {
+    let _bound = bounded();
     let (_dir, path) = place();
     let listener = UnixListener::bind(&path).unwrap();
     let (stream, _peer) = UnixStream::pair().unwrap();
@@ -516,6 +520,7 @@ fn debug_shows_what_std_shows() {
 
 #[test]
 fn to_std_and_back_keeps_mode_and_timeouts() {
+    let _bound = bounded();
     for mode in [false, true] {
         let (a, _b) = UnixStream::pair().unwrap();
         a.set_nonblocking(mode).unwrap();
@@ -558,6 +563,7 @@ fn a_raw_descriptor_is_the_same_socket() {
 
 #[test]
 fn the_types_are_as_free_as_those_of_std() {
+    let _bound = bounded();
     fn free<T: Send + Sync + Unpin + std::panic::UnwindSafe + std::panic::RefUnwindSafe>() {}
     free::<UnixStream>();
     free::<UnixListener>();

@@ -1,12 +1,16 @@
 //! A build with panic = "abort", which the test harness itself can't have:
 //! `panic_abort/program.rs`, in a package of its own.
 
+mod bounded;
+
+use bounded::bounded;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 #[test]
 fn under_panic_abort_kills_and_timeouts_come_as_errno() {
+    let _bound = bounded();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("panic_abort");
     fs::create_dir_all(&package).unwrap();

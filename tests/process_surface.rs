@@ -112,8 +112,12 @@ macro_rules! surface {
 surface!(theirs, std);
 surface!(ours, greenroom);
 
+mod bounded;
+
+use bounded::bounded;
 #[test]
 fn the_same_text_compiles_against_both() {
+    let _bound = bounded();
     theirs::names();
     ours::names();
 }

@@ -225,6 +225,7 @@ fn a_socket_that_becomes_useless_ends_the_server_with_the_error() {
 
 #[test]
 fn a_thousand_servers_leave_no_descriptor_greenlet_or_thread() {
+    let _bound = bounded();
     alone_and_well(
         "a_thousand_servers_leave_no_descriptor_greenlet_or_thread",
         || {
@@ -350,6 +351,7 @@ fn a_server_whose_hub_ends_is_ended_with_an_error() {
 
 #[test]
 fn for_want_of_descriptors_it_pauses_and_then_recovers() {
+    let _bound = bounded();
     alone_and_well(
         "for_want_of_descriptors_it_pauses_and_then_recovers",
         || {
@@ -391,6 +393,7 @@ fn for_want_of_descriptors_it_pauses_and_then_recovers() {
 
 #[test]
 fn a_start_without_descriptors_for_its_hubs_is_an_error_and_leaves_nothing() {
+    let _bound = bounded();
     alone_and_well(
         "a_start_without_descriptors_for_its_hubs_is_an_error_and_leaves_nothing",
         || {
@@ -425,6 +428,7 @@ fn a_start_without_descriptors_for_its_hubs_is_an_error_and_leaves_nothing() {
 
 #[test]
 fn a_logger_that_panics_does_no_harm() {
+    let _bound = bounded();
     static PANICS: AtomicBool = AtomicBool::new(false);
     struct Moody;
     impl log::Log for Moody {

@@ -1,6 +1,9 @@
 //! A server with several hubs deals its guests out by load: no hub is idle while the guests of
 //! another one wait.
 
+mod bounded;
+
+use bounded::bounded;
 use greenroom::net::SocketAddr;
 use greenroom::server::{Spawn, StreamServer};
 use std::collections::HashMap;
@@ -67,6 +70,7 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 
 #[test]
 fn guests_that_stay_are_dealt_out_evenly() {
+    let _bound = bounded();
     for (reuse_port, spawn) in [
         (false, Spawn::Greenlet),
         (true, Spawn::Greenlet),
@@ -83,6 +87,7 @@ fn guests_that_stay_are_dealt_out_evenly() {
 
 #[test]
 fn so_are_those_that_come_all_at_once() {
+    let _bound = bounded();
     let server = server(2, false, Spawn::Greenlet);
     let streams: Vec<_> = (0..200).map(|_| connect(server.address())).collect();
     let guests: Vec<Guest> = streams.into_iter().map(welcomed).collect();
@@ -94,6 +99,7 @@ fn so_are_those_that_come_all_at_once() {
 
 #[test]
 fn a_hub_that_guests_have_left_gets_the_next() {
+    let _bound = bounded();
     let server = server(2, false, Spawn::Greenlet);
     let guest = |_: i32| welcomed(connect(server.address()));
     let mut guests: Vec<Guest> = (0..8).map(guest).collect();
@@ -109,6 +115,7 @@ fn a_hub_that_guests_have_left_gets_the_next() {
 
 #[test]
 fn a_hub_that_computes_does_not_get_the_guests_of_an_idle_one() {
+    let _bound = bounded();
     let builder = StreamServer::builder(LOCAL).hubs(2);
     let server = builder.bind(|mut stream, _| {
         let mut wish = [0];
@@ -143,6 +150,7 @@ fn a_hub_that_computes_does_not_get_the_guests_of_an_idle_one() {
 
 #[test]
 fn a_stop_reaches_guests_that_were_handed_to_another_hub() {
+    let _bound = bounded();
     let server = server(2, false, Spawn::Greenlet);
     let guest = |_| welcomed(connect(server.address()));
     let guests: Vec<Guest> = (0..8).map(guest).collect();

@@ -214,6 +214,7 @@ fn tls_goes_through_unix_sockets_as_well() {
 
 #[test]
 fn in_a_simulation_tls_is_spoken_over_simulated_sockets() {
+    let _bound = bounded();
     let ends = ends();
     greenroom::sim::run(11, || {
         let builder = StreamServer::builder("10.0.0.1:443").tls(Arc::clone(&ends.server));

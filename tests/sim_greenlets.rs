@@ -15,6 +15,7 @@ use greenroom::{
     Greenlet, iwait, joinall, killall, shield, sleep, spawn, spawn_later, spawn_local, wait,
     with_timeout, yield_now,
 };
+use sim_support::bounded;
 use sim_support::{Census, Seen, Shared, each_seed, ms};
 use std::cell::RefCell;
 use std::io::{Read, Write};
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 #[test]
 fn sleeps_end_in_order_and_on_time() {
+    let _bound = bounded();
     each_seed(|| {
         let begin = greenroom::now();
         let ended: Rc<RefCell<Vec<u64>>> = Rc::default();
@@ -47,6 +49,7 @@ fn sleeps_end_in_order_and_on_time() {
 /// all end, all that they owned is dropped, once.
 #[test]
 fn kills_at_random_moments() {
+    let _bound = bounded();
     each_seed(|| {
         let census = Census::default();
         let listener = TcpListener::bind("10.0.0.1:1").unwrap();
@@ -99,6 +102,7 @@ fn kills_at_random_moments() {
 /// When greenlets end and how, against a sorted list.
 #[test]
 fn waits_return_what_a_model_says() {
+    let _bound = bounded();
     each_seed(|| {
         // Distinct moments, so that there is one right order.
         let mut lengths: Vec<u64> = (1..=8).map(|n| n * 10).collect();
@@ -188,6 +192,7 @@ fn spawn_waiter(greenlets: &[Greenlet<u64>], expected: Vec<u64>) -> Greenlet<()>
 
 #[test]
 fn killall_counts_who_withstands() {
+    let _bound = bounded();
     let seen = Seen::default();
     each_seed(|| {
         let census = Census::default();
@@ -230,6 +235,7 @@ fn killall_counts_who_withstands() {
 /// Timeouts within timeouts around sleeps: the first that is due ends its own scope, no other.
 #[test]
 fn nested_timeouts_end_where_they_belong() {
+    let _bound = bounded();
     let seen = Seen::default();
     each_seed(|| {
         let timed_out = Shared::default();

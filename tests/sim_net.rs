@@ -4,6 +4,7 @@ mod sim_support;
 use greenroom::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use greenroom::sim::{self, Faults};
 use greenroom::{sleep, spawn, with_timeout};
+use sim_support::bounded;
 use sim_support::{assert_nothing_is_left, ms};
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::time::Duration;
@@ -27,6 +28,7 @@ fn kind<T>(result: std::io::Result<T>) -> ErrorKind {
 
 #[test]
 fn both_ends_and_accept_agree_about_addresses() {
+    let _bound = bounded();
     simulated(|| {
         let server: SocketAddr = "203.0.113.9:443".parse().unwrap();
         let listener = TcpListener::bind(server).unwrap();
@@ -45,6 +47,7 @@ fn both_ends_and_accept_agree_about_addresses() {
 
 #[test]
 fn an_address_has_one_owner_at_a_time() {
+    let _bound = bounded();
     simulated(|| {
         let first = TcpListener::bind("10.0.0.1:80").unwrap();
         assert_eq!(kind(TcpListener::bind("10.0.0.1:80")), ErrorKind::AddrInUse);
@@ -62,6 +65,7 @@ fn an_address_has_one_owner_at_a_time() {
 
 #[test]
 fn two_simulations_and_the_real_network_know_nothing_of_each_other() {
+    let _bound = bounded();
     let real = greenroom::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = real.local_addr().unwrap();
     sim::run(1, || {
@@ -81,6 +85,7 @@ fn two_simulations_and_the_real_network_know_nothing_of_each_other() {
 
 #[test]
 fn names_are_those_of_the_table() {
+    let _bound = bounded();
     simulated(|| {
         sim::name("db.example", [10, 0, 0, 1].into());
         sim::name("db.example", [10, 0, 0, 2].into());
@@ -103,6 +108,7 @@ fn names_are_those_of_the_table() {
 
 #[test]
 fn an_unknown_name_fails_as_a_real_one_does() {
+    let _bound = bounded();
     let real = "no-such-host.invalid:1".to_socket_addrs().unwrap_err();
     sim::run(1, || {
         let simulated = "no-such-host.invalid:1".to_socket_addrs().unwrap_err();
@@ -112,6 +118,7 @@ fn an_unknown_name_fails_as_a_real_one_does() {
 
 #[test]
 fn bytes_and_ends_of_streams_arrive() {
+    let _bound = bounded();
     simulated(|| {
         let (mut near, mut far) = pair();
         near.write_all(b"hello").unwrap();
@@ -130,6 +137,7 @@ fn bytes_and_ends_of_streams_arrive() {
 
 #[test]
 fn a_writer_waits_for_a_slow_reader() {
+    let _bound = bounded();
     simulated(|| {
         let (mut near, mut far) = pair();
         let writer = spawn(move || near.write_all(&[7; 1 << 20]));
@@ -144,6 +152,7 @@ fn a_writer_waits_for_a_slow_reader() {
 
 #[test]
 fn options_are_remembered_and_shared_by_clones() {
+    let _bound = bounded();
     simulated(|| {
         let (near, far) = pair();
         assert!(!near.nodelay().unwrap());
@@ -160,6 +169,7 @@ fn options_are_remembered_and_shared_by_clones() {
 
 #[test]
 fn nonblocking_mode_and_timeouts_are_the_users() {
+    let _bound = bounded();
     simulated(|| {
         let (near, _far) = pair();
         near.set_nonblocking(true).unwrap();
@@ -177,6 +187,7 @@ fn nonblocking_mode_and_timeouts_are_the_users() {
 
 #[test]
 fn a_listener_that_goes_resets_who_was_not_accepted() {
+    let _bound = bounded();
     simulated(|| {
         let listener = TcpListener::bind("10.0.0.1:80").unwrap();
         let mut near = TcpStream::connect("10.0.0.1:80").unwrap();
@@ -189,6 +200,7 @@ fn a_listener_that_goes_resets_who_was_not_accepted() {
 
 #[test]
 fn a_full_backlog_gives_no_answer_until_somebody_accepts() {
+    let _bound = bounded();
     simulated(|| {
         let listener = TcpListener::bind("10.0.0.1:80").unwrap();
         let address = listener.local_addr().unwrap();
@@ -209,6 +221,7 @@ fn a_full_backlog_gives_no_answer_until_somebody_accepts() {
 
 #[test]
 fn datagrams_keep_their_borders_and_their_senders() {
+    let _bound = bounded();
     simulated(|| {
         let here = UdpSocket::bind("10.0.0.1:53").unwrap();
         let there = UdpSocket::bind("0.0.0.0:0").unwrap();
@@ -232,6 +245,7 @@ fn datagrams_keep_their_borders_and_their_senders() {
 
 #[test]
 fn a_connected_datagram_socket_hears_its_peer_only() {
+    let _bound = bounded();
     simulated(|| {
         let a = UdpSocket::bind("10.0.0.1:1").unwrap();
         let b = UdpSocket::bind("10.0.0.2:1").unwrap();
@@ -252,6 +266,7 @@ fn a_connected_datagram_socket_hears_its_peer_only() {
 
 #[test]
 fn wait_readable_sees_simulated_descriptors() {
+    let _bound = bounded();
     simulated(|| {
         let listener = TcpListener::bind("10.0.0.1:80").unwrap();
         let socket = UdpSocket::bind("10.0.0.1:80").unwrap();
@@ -271,6 +286,7 @@ fn wait_readable_sees_simulated_descriptors() {
 
 #[test]
 fn a_reset_hits_both_ends_and_stays() {
+    let _bound = bounded();
     simulated(|| {
         let (mut near, mut far) = pair();
         far.write_all(b"lost").unwrap();
@@ -291,6 +307,7 @@ fn a_reset_hits_both_ends_and_stays() {
 
 #[test]
 fn connects_can_be_refused_and_late() {
+    let _bound = bounded();
     simulated(|| {
         let _listener = TcpListener::bind("10.0.0.1:80").unwrap();
         let address = "10.0.0.1:80".parse().unwrap();
@@ -311,6 +328,7 @@ fn connects_can_be_refused_and_late() {
 
 #[test]
 fn an_accept_without_descriptors_pauses_and_loses_no_connection() {
+    let _bound = bounded();
     simulated(|| {
         let listener = TcpListener::bind("10.0.0.1:80").unwrap();
         let near = TcpStream::connect("10.0.0.1:80").unwrap();
@@ -326,6 +344,7 @@ fn an_accept_without_descriptors_pauses_and_loses_no_connection() {
 
 #[test]
 fn datagrams_can_get_lost() {
+    let _bound = bounded();
     simulated(|| {
         let here = UdpSocket::bind("10.0.0.1:1").unwrap();
         let there = UdpSocket::bind("10.0.0.2:1").unwrap();
@@ -346,6 +365,7 @@ fn datagrams_can_get_lost() {
 
 #[test]
 fn short_and_blocked_operations_change_nothing_but_the_path() {
+    let _bound = bounded();
     for seed in 0..200 {
         sim::run(seed, || {
             let (mut near, mut far) = pair();
@@ -375,6 +395,7 @@ fn short_and_blocked_operations_change_nothing_but_the_path() {
 
 #[test]
 fn a_deadlock_on_the_network_is_told_and_does_not_hang() {
+    let _bound = bounded();
     let told = std::panic::catch_unwind(|| {
         sim::run(1, || {
             let (near, far) = pair();
@@ -392,5 +413,6 @@ fn a_deadlock_on_the_network_is_told_and_does_not_hang() {
 #[test]
 #[should_panic(expected = "inside greenroom::sim::run")]
 fn faults_belong_into_a_simulation() {
+    let _bound = bounded();
     sim::faults(Faults::light());
 }

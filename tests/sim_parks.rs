@@ -10,6 +10,7 @@ mod sim_support;
 use greenroom::net::{Shutdown, TcpListener, TcpStream};
 use greenroom::sim::{self, Faults};
 use greenroom::{Greenlet, scope, sleep, spawn, spawn_later, spawn_local, with_timeout};
+use sim_support::bounded;
 use sim_support::{Census, assert_nothing_is_left, bytes, ms};
 use std::cell::RefCell;
 use std::io::{Read, Write};
@@ -200,6 +201,7 @@ fn strike_everywhere(limited: Limited, strike: impl Fn(u64)) -> Vec<Outcome> {
 
 #[test]
 fn a_kill_at_every_park() {
+    let _bound = bounded();
     let outcomes = strike_everywhere(Limited::Nobody, sim::kill_at_park);
     let killed = outcomes.iter().filter(|one| one.killed == 1).count();
     // Some strike those of whom the scenario only sees that they are gone, some come too late.
@@ -214,6 +216,7 @@ fn a_kill_at_every_park() {
 
 #[test]
 fn a_timeout_at_every_park() {
+    let _bound = bounded();
     for limited in [Limited::Server, Limited::Client, Limited::Everybody] {
         let outcomes = strike_everywhere(limited, |park| sim::elapse_at_park(park, DAY));
         let timed_out = outcomes.iter().filter(|one| one.timed_out > 0).count();

@@ -3,6 +3,7 @@ mod sim_support;
 
 use greenroom::pool::{Pool, Resources};
 use greenroom::{Greenlet, with_timeout};
+use sim_support::bounded;
 use sim_support::{Census, Seen, each_seed, ms};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -32,6 +33,7 @@ impl Dice {
 
 #[test]
 fn a_pool_never_has_too_many_and_never_loses_a_place() {
+    let _bound = bounded();
     let seen = Seen::default();
     each_seed(|| {
         let dice = Dice::new();
@@ -88,6 +90,7 @@ fn a_pool_never_has_too_many_and_never_loses_a_place() {
 
 #[test]
 fn resources_are_never_more_than_allowed_and_none_is_lost() {
+    let _bound = bounded();
     let seen = Seen::default();
     each_seed(|| {
         let dice = Dice::new();
@@ -147,6 +150,7 @@ fn resources_are_never_more_than_allowed_and_none_is_lost() {
 
 #[test]
 fn imap_hands_out_each_item_once_whatever_happens_to_the_workers() {
+    let _bound = bounded();
     each_seed(|| {
         let dice = Dice::new();
         let pool = Pool::new(1 + dice.below(4) as usize);

@@ -14,6 +14,7 @@ mod sim_support;
 use greenroom::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use greenroom::sim::{self, Faults};
 use greenroom::{joinall, killall, sleep, spawn, spawn_local, with_timeout};
+use sim_support::bounded;
 use sim_support::{Seen, Shared, bytes, checksum, each_seed, ms};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -110,6 +111,7 @@ fn check(sent: &[u8], got: &[u8], ended: io::Result<()>) {
 
 #[test]
 fn echo() {
+    let _bound = bounded();
     let seen = Seen::default();
     each_seed(|| {
         let (read, written) = (Shared::default(), Shared::default());
@@ -141,6 +143,7 @@ fn echo() {
 
 #[test]
 fn proxy_chain() {
+    let _bound = bounded();
     each_seed(|| {
         let counts: [Shared; 4] = Default::default();
         let forward = |from: &str, to: &'static str| {
@@ -181,6 +184,7 @@ fn proxy_chain() {
 /// A group of workers pulls jobs over the network; a job whose worker is cut off is done again.
 #[test]
 fn workers_pull_jobs() {
+    let _bound = bounded();
     const JOBS: u8 = 20;
     each_seed(|| {
         let jobs: Rc<RefCell<VecDeque<u8>>> = Rc::new(RefCell::new((0..JOBS).collect()));
@@ -229,6 +233,7 @@ fn workers_pull_jobs() {
 /// byte is lost. Data that is there at the moment of expiry wins.
 #[test]
 fn timeouts_that_race_with_data() {
+    let _bound = bounded();
     const ROUNDS: u64 = 20;
     let seen = Seen::default();
     each_seed(|| {
@@ -285,6 +290,7 @@ fn timeouts_that_race_with_data() {
 /// A read timeout of the socket that is due in the very turn in which the data comes.
 #[test]
 fn input_wins_over_a_timeout_in_the_same_turn() {
+    let _bound = bounded();
     each_seed(|| {
         let listener = TcpListener::bind("10.0.0.1:1").unwrap();
         let near = TcpStream::connect("10.0.0.1:1").unwrap();
@@ -311,6 +317,7 @@ fn input_wins_over_a_timeout_in_the_same_turn() {
 /// forgotten, and whoever is killed while it waits passes its turn on.
 #[test]
 fn readers_of_one_stream_share_it() {
+    let _bound = bounded();
     let seen = Seen::default();
     each_seed(|| {
         let listener = TcpListener::bind("10.0.0.1:1").unwrap();
@@ -362,6 +369,7 @@ fn readers_of_one_stream_share_it() {
 /// Questions over UDP with loss, asked until they are answered.
 #[test]
 fn datagrams_asked_again_until_answered() {
+    let _bound = bounded();
     each_seed(|| {
         let server = UdpSocket::bind("10.0.0.1:53").unwrap();
         let answering = spawn(move || {

@@ -9,6 +9,7 @@ use greenroom::sync::{
     AnyQueue, Channel, Getter, JoinableQueue, LifoQueue, PriorityQueue, Putter, Queue,
 };
 use greenroom::{Deadline, Greenlet, sleep, spawn_local, wait_any, with_timeout, yield_now};
+use sim_support::bounded;
 use sim_support::{Seen, each_seed, ms};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -181,6 +182,7 @@ fn check<Q: AnyQueue<Item = u32>>(world: &World<Q>, seen: &Seen) {
 
 #[test]
 fn a_storm_over_a_queue_loses_and_doubles_nothing() {
+    let _bound = bounded();
     storm(|bound| match bound {
         0 => Queue::new().into_ends(),
         bound => Queue::bounded(bound as usize).into_ends(),
@@ -189,20 +191,24 @@ fn a_storm_over_a_queue_loses_and_doubles_nothing() {
 
 #[test]
 fn a_storm_over_a_stack_loses_and_doubles_nothing() {
+    let _bound = bounded();
     storm(|bound| LifoQueue::bounded(bound as usize + 1).into_ends());
 }
 
 #[test]
 fn a_storm_over_a_priority_queue_loses_and_doubles_nothing() {
+    let _bound = bounded();
     storm(|bound| PriorityQueue::bounded(bound as usize + 1).into_ends());
 }
 
 #[test]
 fn a_storm_over_a_joinable_queue_loses_and_doubles_nothing() {
+    let _bound = bounded();
     storm(|bound| JoinableQueue::bounded(bound as usize + 1).into_ends());
 }
 
 #[test]
 fn a_storm_over_a_channel_loses_and_doubles_nothing() {
+    let _bound = bounded();
     storm(|_| Channel::new().into_ends());
 }

@@ -4,6 +4,7 @@ mod sim_support;
 use greenroom::net::{TcpListener, TcpStream, UdpSocket};
 use greenroom::sim::{self, Faults};
 use greenroom::{joinall, killall, sleep, spawn, with_timeout, yield_now};
+use sim_support::bounded;
 use sim_support::ms;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -68,6 +69,7 @@ fn program(seed: u64) -> u64 {
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
+    let _bound = bounded();
     let _alone = no_forks();
     let first: Vec<u64> = (0..200).map(program).collect();
     // Other descriptors, another heap, another time.
@@ -85,6 +87,7 @@ fn the_same_seed_gives_the_same_trace() {
 
 #[test]
 fn another_process_has_the_same_trace() {
+    let _bound = bounded();
     let output = child("prints_its_traces", None);
     let _alone = no_forks();
     assert!(output.status.success());
@@ -96,6 +99,7 @@ fn another_process_has_the_same_trace() {
 
 #[test]
 fn prints_its_traces() {
+    let _bound = bounded();
     if !is_child() {
         return;
     }
@@ -106,6 +110,7 @@ fn prints_its_traces() {
 /// Fails with some seeds: two greenlets that forget that they may be interrupted.
 #[test]
 fn has_a_race() {
+    let _bound = bounded();
     if !is_child() {
         return;
     }
@@ -162,6 +167,7 @@ fn word_after(said: &str, before: &str) -> String {
 
 #[test]
 fn a_failure_names_its_seed_and_the_seed_replays_it() {
+    let _bound = bounded();
     let first = child("has_a_race", None);
     assert!(!first.status.success(), "no seed has shown the race");
     let said = String::from_utf8_lossy(&first.stderr).into_owned();
@@ -183,12 +189,14 @@ fn a_failure_names_its_seed_and_the_seed_replays_it() {
 
 #[test]
 fn a_seed_that_is_no_number_is_told() {
+    let _bound = bounded();
     let output = child("has_a_race", Some("twelve"));
     assert!(String::from_utf8_lossy(&output.stderr).contains("'twelve' is not a number"));
 }
 
 #[test]
 fn traces_do_not_depend_on_faults_that_are_switched_off() {
+    let _bound = bounded();
     let run = |faults| {
         sim::run(5, || {
             sim::faults(faults);

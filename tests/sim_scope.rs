@@ -6,6 +6,7 @@ use greenroom::{
     Builder, Greenlet, foreign, is_cancellation, killall, scope, shield, sleep, spawn_local,
     thread, try_scope, with_timeout,
 };
+use sim_support::bounded;
 use sim_support::{assert_nothing_is_left, ms};
 use std::cell::{Cell, RefCell};
 use std::num::ParseIntError;
@@ -48,6 +49,7 @@ fn killed<T>(greenlet: Greenlet<T>) -> bool {
 
 #[test]
 fn a_timeout_ends_the_greenlets_that_a_scope_waits_for_at_its_end() {
+    let _bound = bounded();
     simulated(|| {
         let ended = Cell::new(0);
         let outcome = takes(ms(53), || {
@@ -69,6 +71,7 @@ fn a_timeout_ends_the_greenlets_that_a_scope_waits_for_at_its_end() {
 
 #[test]
 fn a_kill_ends_them_as_well_and_goes_on() {
+    let _bound = bounded();
     simulated(|| {
         let (ended, after) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
         let (theirs, reached) = (ended.clone(), after.clone());
@@ -90,6 +93,7 @@ fn a_kill_ends_them_as_well_and_goes_on() {
 
 #[test]
 fn the_cancellation_goes_through_scopes_in_scopes() {
+    let _bound = bounded();
     simulated(|| {
         let ended = Cell::new(0);
         let outcome = takes(ms(13), || {
@@ -115,6 +119,7 @@ fn the_cancellation_goes_through_scopes_in_scopes() {
 
 #[test]
 fn of_two_timeouts_the_one_that_expired_first_is_told() {
+    let _bound = bounded();
     simulated(|| {
         // The outer one expires while the scope waits for what the inner one has killed.
         let outer = takes(ms(20), || {
@@ -145,6 +150,7 @@ fn of_two_timeouts_the_one_that_expired_first_is_told() {
 
 #[test]
 fn a_shield_around_a_scope_holds_the_cancellation_off() {
+    let _bound = bounded();
     simulated(|| {
         let outcome = takes(ms(20), || {
             with_timeout(ms(5), || {
@@ -158,6 +164,7 @@ fn a_shield_around_a_scope_holds_the_cancellation_off() {
 
 #[test]
 fn what_is_spawned_on_a_cancelled_scope_never_begins() {
+    let _bound = bounded();
     struct Heir<F: FnMut()>(F);
     impl<F: FnMut()> Drop for Heir<F> {
         fn drop(&mut self) {
@@ -185,6 +192,7 @@ fn what_is_spawned_on_a_cancelled_scope_never_begins() {
 
 #[test]
 fn a_limit_of_zero_is_kept_by_a_scope() {
+    let _bound = bounded();
     simulated(|| {
         let begun = Cell::new(false);
         let outcome = takes(Duration::ZERO, || {
@@ -199,6 +207,7 @@ fn a_limit_of_zero_is_kept_by_a_scope() {
 
 #[test]
 fn what_ends_in_time_is_not_cancelled() {
+    let _bound = bounded();
     simulated(|| {
         let outcome = takes(ms(4), || {
             with_timeout(ms(5), || scope(|s| _ = s.spawn(|| sleep(ms(4)))))
@@ -209,6 +218,7 @@ fn what_ends_in_time_is_not_cancelled() {
 
 #[test]
 fn a_panic_of_the_body_counts_for_more_than_a_timeout_that_comes_later() {
+    let _bound = bounded();
     simulated(|| {
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
             with_timeout(ms(5), || {
@@ -227,6 +237,7 @@ fn a_panic_of_the_body_counts_for_more_than_a_timeout_that_comes_later() {
 
 #[test]
 fn where_nothing_may_unwind_a_cancelled_scope_ends_early_and_returns() {
+    let _bound = bounded();
     simulated(|| {
         let order = Rc::new(RefCell::new(Vec::new()));
         let theirs = order.clone();
@@ -280,6 +291,7 @@ fn keep_log() {
 
 #[test]
 fn a_greenlet_that_withstands_its_kill_keeps_its_scope_waiting_and_is_named() {
+    let _bound = bounded();
     keep_log();
     simulated(|| {
         let borrowed = [7; 64];
@@ -312,6 +324,7 @@ fn lives_for_an_hour<E>() -> Result<(), E> {
 
 #[test]
 fn a_try_scope_in_which_nothing_fails_returns_the_value_of_its_body() {
+    let _bound = bounded();
     simulated(|| {
         let words = ["1", "2", "3"];
         let sum = takes(ms(7), || {
@@ -333,6 +346,7 @@ fn a_try_scope_in_which_nothing_fails_returns_the_value_of_its_body() {
 
 #[test]
 fn its_first_error_kills_the_others_and_is_returned_once_they_have_ended() {
+    let _bound = bounded();
     simulated(|| {
         let ended = Cell::new(0);
         let outcome = takes(ms(8), || {
@@ -361,6 +375,7 @@ fn its_first_error_kills_the_others_and_is_returned_once_they_have_ended() {
 
 #[test]
 fn its_body_is_ended_by_the_error_of_a_greenlet() {
+    let _bound = bounded();
     let ways: [(&str, &dyn Fn()); 3] = [
         ("a wait", &|| sleep(HOUR)),
         ("a limit", &|| _ = with_timeout(HOUR, || sleep(HOUR))),
@@ -388,6 +403,7 @@ fn its_body_is_ended_by_the_error_of_a_greenlet() {
 
 #[test]
 fn a_join_of_what_fails_does_not_return() {
+    let _bound = bounded();
     simulated(|| {
         let outcome: Result<(), &str> = takes(ms(5), || {
             try_scope(|s| {
@@ -410,6 +426,7 @@ fn a_join_of_what_fails_does_not_return() {
 
 #[test]
 fn an_error_of_its_body_kills_the_greenlets() {
+    let _bound = bounded();
     simulated(|| {
         let ended = Cell::new(0);
         let outcome: Result<(), &str> = takes(ms(4), || {
@@ -429,6 +446,7 @@ fn an_error_of_its_body_kills_the_greenlets() {
 
 #[test]
 fn the_first_panic_of_a_greenlet_is_resumed_once_the_others_have_ended() {
+    let _bound = bounded();
     simulated(|| {
         let ended = Cell::new(0);
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
@@ -451,6 +469,7 @@ fn the_first_panic_of_a_greenlet_is_resumed_once_the_others_have_ended() {
 
 #[test]
 fn later_failures_are_logged() {
+    let _bound = bounded();
     keep_log();
     simulated(|| {
         let late = |what: &'static str| {
@@ -489,6 +508,7 @@ fn later_failures_are_logged() {
 
 #[test]
 fn a_greenlet_that_is_killed_by_hand_is_no_failure() {
+    let _bound = bounded();
     simulated(|| {
         let outcome: Result<u8, &str> = takes(ms(1), || {
             try_scope(|s| {
@@ -515,6 +535,7 @@ fn one_child_for_an_hour(ended: &Cell<usize>) -> Result<(), &'static str> {
 
 #[test]
 fn a_timeout_and_a_kill_end_a_try_scope_and_go_on() {
+    let _bound = bounded();
     simulated(|| {
         let ended = Rc::new(Cell::new(0));
         let outcome = takes(ms(13), || {
@@ -532,6 +553,7 @@ fn a_timeout_and_a_kill_end_a_try_scope_and_go_on() {
 
 #[test]
 fn a_failure_that_came_before_a_timeout_is_what_is_told() {
+    let _bound = bounded();
     simulated(|| {
         let outcome = with_timeout(ms(10), || {
             let inner: Result<(), &str> = takes(ms(20), || {
@@ -556,6 +578,7 @@ fn a_failure_that_came_before_a_timeout_is_what_is_told() {
 
 #[test]
 fn an_error_passes_through_try_scopes_in_try_scopes() {
+    let _bound = bounded();
     simulated(|| {
         let outcome: Result<(), &str> = takes(ms(2), || {
             try_scope(|outer| {
@@ -578,6 +601,7 @@ fn an_error_passes_through_try_scopes_in_try_scopes() {
 
 #[test]
 fn where_its_body_may_not_unwind_a_join_says_that_the_scope_ends() {
+    let _bound = bounded();
     simulated(|| {
         let outcome: Result<(), &str> = takes(ms(1), || {
             try_scope(|s| {
@@ -600,6 +624,7 @@ fn where_its_body_may_not_unwind_a_join_says_that_the_scope_ends() {
 
 #[test]
 fn a_body_that_is_recalled_while_it_is_in_c_goes_on_until_it_may_unwind() {
+    let _bound = bounded();
     simulated(|| {
         let outcome: Result<(), &str> = takes(ms(1), || {
             try_scope(|s| {
@@ -617,6 +642,7 @@ fn a_body_that_is_recalled_while_it_is_in_c_goes_on_until_it_may_unwind() {
 
 #[test]
 fn what_is_spawned_after_a_failure_never_begins() {
+    let _bound = bounded();
     simulated(|| {
         let outcome: Result<(), &str> = try_scope(|s| {
             s.spawn(|| Err::<(), _>("of a greenlet"));
@@ -630,6 +656,7 @@ fn what_is_spawned_after_a_failure_never_begins() {
 
 #[test]
 fn greenlets_of_a_try_scope_can_be_waited_for() {
+    let _bound = bounded();
     simulated(|| {
         let outcome: Result<(), &str> = try_scope(|s| {
             let quick = s.spawn(|| Ok(()));
@@ -645,6 +672,7 @@ fn greenlets_of_a_try_scope_can_be_waited_for() {
 
 #[test]
 fn a_builder_returns_the_lack_of_a_stack_and_the_scope_need_not_fail() {
+    let _bound = bounded();
     simulated(|| {
         let huge = || Builder::new().stack_size(1 << 50);
         let outcome: std::io::Result<()> = try_scope(|s| {

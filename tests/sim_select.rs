@@ -7,6 +7,7 @@ use greenroom::selectors::{
     EpollSelector, Kind, PollSelector, SelectSelector, Selector, SelectorKey,
 };
 use greenroom::{Greenlet, sim, sleep, spawn, with_timeout, yield_now};
+use sim_support::bounded;
 use sim_support::{assert_nothing_is_left, ms, seeds};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -96,16 +97,19 @@ fn nothing_is_lost<K: Kind + Send + 'static>(new: impl Fn() -> Selector<TcpStrea
 
 #[test]
 fn epoll_loses_nothing_to_kills_and_timeouts() {
+    let _bound = bounded();
     nothing_is_lost(|| EpollSelector::new().unwrap());
 }
 
 #[test]
 fn poll_loses_nothing_to_kills_and_timeouts() {
+    let _bound = bounded();
     nothing_is_lost(|| PollSelector::new().unwrap());
 }
 
 #[test]
 fn select_loses_nothing_to_kills_and_timeouts() {
+    let _bound = bounded();
     nothing_is_lost(|| SelectSelector::new().unwrap());
 }
 
@@ -120,6 +124,7 @@ fn told<K: Kind>(selector: &Selector<usize, K>) -> BTreeMap<usize, Events> {
 
 #[test]
 fn all_kinds_agree_and_with_a_model() {
+    let _bound = bounded();
     const PAIRS: usize = 5;
     for seed in 0..seeds() / 5 {
         sim::run(seed, || {

@@ -11,6 +11,7 @@ use greenroom::sync::{
     Semaphore,
 };
 use greenroom::{Greenlet, sim, sleep, spawn_local, with_timeout, yield_now};
+use sim_support::bounded;
 use sim_support::{each_seed, ms};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
@@ -141,6 +142,7 @@ impl Drop for Place<'_> {
 
 #[test]
 fn a_mutex_is_had_by_one_at_a_time_in_the_order_of_arrival() {
+    let _bound = bounded();
     each_seed(|| {
         let dice = Dice::new();
         let shared = Rc::new((Mutex::new(()), Cell::new(0), Line::default()));
@@ -166,6 +168,7 @@ fn a_mutex_is_had_by_one_at_a_time_in_the_order_of_arrival() {
 
 #[test]
 fn a_reentrant_lock_is_had_by_one_at_a_time() {
+    let _bound = bounded();
     each_seed(|| {
         let dice = Dice::new();
         let shared = Rc::new((RLock::new(Cell::new(0)), Line::default()));
@@ -190,6 +193,7 @@ fn a_reentrant_lock_is_had_by_one_at_a_time() {
 
 #[test]
 fn a_rwlock_is_had_by_readers_or_by_one_writer() {
+    let _bound = bounded();
     each_seed(|| {
         let dice = Dice::new();
         let shared = Rc::new((RwLock::new(()), Cell::new(0), Cell::new(0)));
@@ -232,6 +236,7 @@ fn a_rwlock_is_had_by_readers_or_by_one_writer() {
 
 #[test]
 fn a_semaphore_gives_no_more_permits_than_there_are_and_loses_none() {
+    let _bound = bounded();
     each_seed(|| {
         let dice = Dice::new();
         let permits = 1 + dice.roll(3) as usize;
@@ -263,6 +268,7 @@ fn a_semaphore_gives_no_more_permits_than_there_are_and_loses_none() {
 
 #[test]
 fn a_permit_goes_to_who_has_waited_longest_unless_it_has_gone() {
+    let _bound = bounded();
     each_seed(|| {
         let dice = Dice::new();
         let shared = Rc::new((BoundedSemaphore::new(1), Line::default()));
@@ -307,6 +313,7 @@ impl Drop for Waits<'_> {
 
 #[test]
 fn an_event_wakes_all_who_wait_and_nobody_else() {
+    let _bound = bounded();
     each_seed(|| {
         let dice = Dice::new();
         let shared = Rc::new(Awaited::default());
@@ -344,6 +351,7 @@ fn an_event_wakes_all_who_wait_and_nobody_else() {
 
 #[test]
 fn a_result_reaches_all_who_wait_for_it() {
+    let _bound = bounded();
     each_seed(|| {
         let dice = Dice::new();
         let shared = Rc::new((AsyncResult::new(), Cell::new(false)));
@@ -364,6 +372,7 @@ fn a_result_reaches_all_who_wait_for_it() {
 
 #[test]
 fn a_notification_is_used_by_one_who_lives() {
+    let _bound = bounded();
     each_seed(|| {
         let dice = Dice::new();
         // Goods, and what has been taken of them.
@@ -421,6 +430,7 @@ fn a_notification_is_used_by_one_who_lives() {
 
 #[test]
 fn at_a_barrier_as_many_meet_as_were_asked_for() {
+    let _bound = bounded();
     each_seed(|| {
         let dice = Dice::new();
         let count = 1 + dice.roll(3) as usize;
@@ -452,6 +462,7 @@ fn at_a_barrier_as_many_meet_as_were_asked_for() {
 
 #[test]
 fn what_is_done_once_is_begun_again_when_it_is_killed_and_done_once() {
+    let _bound = bounded();
     each_seed(|| {
         let dice = Dice::new();
         let shared = Rc::new((Once::new(), Cell::new(0), Cell::new(0)));
@@ -477,6 +488,7 @@ fn what_is_done_once_is_begun_again_when_it_is_killed_and_done_once() {
 
 #[test]
 fn a_value_that_is_made_once_is_the_same_for_all() {
+    let _bound = bounded();
     each_seed(|| {
         let dice = Dice::new();
         let cell = Rc::new(OnceLock::new());

@@ -1,6 +1,9 @@
 //! A kill or a limit that a wait has met without being unwound is told, in whatever way it was
 //! met; one that nothing has met is not.
 
+mod bounded;
+
+use bounded::bounded;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,6 +38,7 @@ impl Drop for Counted {
 
 #[test]
 fn a_sleep_cut_short_is_elapsed_and_the_value_is_dropped_at_once() {
+    let _bound = bounded();
     in_sim(|| {
         let dropped = Rc::new(Cell::new(0));
         let make = || {
@@ -52,6 +56,7 @@ fn a_sleep_cut_short_is_elapsed_and_the_value_is_dropped_at_once() {
 
 #[test]
 fn a_wait_that_goes_on_beyond_the_limit_is_elapsed_and_one_that_ends_before_is_not() {
+    let _bound = bounded();
     in_sim(|| {
         let lock = Rc::new(Mutex::new(()));
         let hold = |time| {
@@ -77,6 +82,7 @@ fn a_wait_that_goes_on_beyond_the_limit_is_elapsed_and_one_that_ends_before_is_n
 
 #[test]
 fn what_no_wait_has_met_is_success() {
+    let _bound = bounded();
     in_sim(|| {
         // A kill that comes while it computes.
         let me = Rc::new(Cell::new(None::<Greenlet<u32>>));
@@ -101,6 +107,7 @@ fn what_no_wait_has_met_is_success() {
 
 #[test]
 fn limits_match_by_identity() {
+    let _bound = bounded();
     in_sim(|| {
         let nap = || foreign(|| sleep(LONG));
         // The outer one is over first: the inner one is in time.
@@ -125,6 +132,7 @@ fn limits_match_by_identity() {
 
 #[test]
 fn a_kill_that_a_wait_has_met_is_told_by_whatever_waits_for_the_end() {
+    let _bound = bounded();
     in_sim(|| {
         let nap = || foreign(|| sleep(LONG));
         let victim = || {
@@ -171,6 +179,7 @@ fn a_kill_that_a_wait_has_met_is_told_by_whatever_waits_for_the_end() {
 
 #[test]
 fn a_kill_within_a_pool_and_a_scope_is_told() {
+    let _bound = bounded();
     in_sim(|| {
         let pool = greenroom::pool::Pool::new(2);
         let worker = pool.spawn(|| {
@@ -203,6 +212,7 @@ fn a_kill_within_a_pool_and_a_scope_is_told() {
 
 #[test]
 fn what_is_lent_when_a_wait_meets_the_end_is_not_lent_again() {
+    let _bound = bounded();
     use greenroom::pool::Resources;
     in_sim(|| {
         let made = AtomicU32::new(0);
@@ -229,6 +239,7 @@ fn what_is_lent_when_a_wait_meets_the_end_is_not_lent_again() {
 
 #[test]
 fn what_the_end_of_a_greenlet_meets_does_not_change_its_result() {
+    let _bound = bounded();
     thread_local! {
         static FINISHED: Cell<bool> = const { Cell::new(false) };
     }
@@ -255,6 +266,7 @@ fn what_the_end_of_a_greenlet_meets_does_not_change_its_result() {
 
 #[test]
 fn errors_that_are_ignored_are_held_back() {
+    let _bound = bounded();
     in_sim(|| {
         let ignores = spawn_local(|| {
             let begin = greenroom::now();

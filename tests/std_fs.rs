@@ -25,6 +25,7 @@ fn everywhere(test: fn(&Path)) {
 
 #[test]
 fn what_is_written_is_read_again() {
+    let _bound = bounded();
     everywhere(|dir| {
         let path = dir.join("file");
         File::create(&path)
@@ -48,6 +49,7 @@ fn what_is_written_is_read_again() {
 
 #[test]
 fn what_is_not_there_is_an_error() {
+    let _bound = bounded();
     everywhere(|dir| {
         let none = dir.join("none");
         assert_eq!(kind(File::open(&none)), ErrorKind::NotFound);
@@ -65,6 +67,7 @@ fn what_is_not_there_is_an_error() {
 
 #[test]
 fn small_reads_go_on_where_the_last_has_ended() {
+    let _bound = bounded();
     everywhere(|dir| {
         let path = dir.join("file");
         fs::write(&path, "ten-four").unwrap();
@@ -81,6 +84,7 @@ fn small_reads_go_on_where_the_last_has_ended() {
 
 #[test]
 fn the_position_is_told_and_set() {
+    let _bound = bounded();
     everywhere(|dir| {
         let path = dir.join("file");
         fs::write(&path, "ten-four").unwrap();
@@ -106,6 +110,7 @@ fn the_position_is_told_and_set() {
 
 #[test]
 fn reads_and_writes_at_a_place_leave_the_position_alone() {
+    let _bound = bounded();
     everywhere(|dir| {
         let path = dir.join("file");
         let mut options = OpenOptions::new();
@@ -136,6 +141,7 @@ fn reads_and_writes_at_a_place_leave_the_position_alone() {
 
 #[test]
 fn slices_are_read_and_written_piece_by_piece() {
+    let _bound = bounded();
     everywhere(|dir| {
         let path = dir.join("file");
         let mut file = File::create(&path).unwrap();
@@ -155,6 +161,7 @@ fn slices_are_read_and_written_piece_by_piece() {
 
 #[test]
 fn more_is_appended_to_what_a_buffer_holds() {
+    let _bound = bounded();
     everywhere(|dir| {
         let path = dir.join("file");
         fs::write(&path, "more").unwrap();
@@ -171,6 +178,7 @@ fn more_is_appended_to_what_a_buffer_holds() {
 
 #[test]
 fn megabytes_are_moved_whole() {
+    let _bound = bounded();
     everywhere(|dir| {
         let path = dir.join("file");
         let bytes: Vec<u8> = (0..9_000_001_u32).map(|n| (n % 251) as u8).collect();
@@ -187,6 +195,7 @@ fn megabytes_are_moved_whole() {
 
 #[test]
 fn each_way_of_opening_does_what_it_says() {
+    let _bound = bounded();
     everywhere(|dir| {
         let (path, new) = (dir.join("file"), dir.join("new"));
         let options = |set: fn(&mut OpenOptions) -> &mut OpenOptions| {
@@ -243,6 +252,7 @@ fn each_way_of_opening_does_what_it_says() {
 
 #[test]
 fn a_new_file_has_the_mode_that_was_asked_for() {
+    let _bound = bounded();
     everywhere(|dir| {
         let path = dir.join("file");
         File::options()
@@ -262,6 +272,7 @@ fn a_new_file_has_the_mode_that_was_asked_for() {
 
 #[test]
 fn metadata_tells_files_folders_and_links_apart() {
+    let _bound = bounded();
     everywhere(|dir| {
         let (path, link) = (dir.join("file"), dir.join("link"));
         fs::write(&path, "hello").unwrap();
@@ -294,6 +305,7 @@ fn metadata_tells_files_folders_and_links_apart() {
 
 #[test]
 fn folders_are_made_and_removed() {
+    let _bound = bounded();
     everywhere(|dir| {
         let deep = dir.join("a/b/c");
         assert_eq!(kind(fs::create_dir(&deep)), ErrorKind::NotFound);
@@ -344,6 +356,7 @@ fn folders_are_made_and_removed() {
 
 #[test]
 fn a_folder_is_listed_whole_however_large() {
+    let _bound = bounded();
     everywhere(|dir| {
         assert!(fs::read_dir(dir).unwrap().next().is_none());
         for count in [1, 127, 128, 129, 500] {
@@ -376,6 +389,7 @@ fn a_folder_is_listed_whole_however_large() {
 
 #[test]
 fn an_entry_tells_what_it_is() {
+    let _bound = bounded();
     everywhere(|dir| {
         fs::create_dir(dir.join("folder")).unwrap();
         fs::write(dir.join("file"), "hello").unwrap();
@@ -404,6 +418,7 @@ fn an_entry_tells_what_it_is() {
 
 #[test]
 fn files_are_copied_with_their_permissions() {
+    let _bound = bounded();
     everywhere(|dir| {
         let (from, to) = (dir.join("from"), dir.join("to"));
         fs::write(&from, "hello").unwrap();
@@ -420,6 +435,7 @@ fn files_are_copied_with_their_permissions() {
 
 #[test]
 fn names_are_given_and_taken() {
+    let _bound = bounded();
     everywhere(|dir| {
         let (one, two) = (dir.join("one"), dir.join("two"));
         fs::write(&one, "hello").unwrap();
@@ -438,6 +454,7 @@ fn names_are_given_and_taken() {
 
 #[test]
 fn permissions_are_set_by_path_and_by_file() {
+    let _bound = bounded();
     everywhere(|dir| {
         let path = dir.join("file");
         let file = File::create(&path).unwrap();
@@ -458,6 +475,7 @@ fn permissions_are_set_by_path_and_by_file() {
 
 #[test]
 fn owners_are_set_to_those_that_they_are() {
+    let _bound = bounded();
     use greenroom::os::unix::fs::{chown, fchown, lchown};
     everywhere(|dir| {
         let file = File::open(dir).unwrap();
@@ -475,6 +493,7 @@ fn owners_are_set_to_those_that_they_are() {
 
 #[test]
 fn lengths_and_times_are_set_and_all_is_synced() {
+    let _bound = bounded();
     everywhere(|dir| {
         let mut file = File::create_new(dir.join("file")).unwrap();
         file.write_all(b"foobar").unwrap();
@@ -497,6 +516,7 @@ fn lengths_and_times_are_set_and_all_is_synced() {
 
 #[test]
 fn clones_share_a_position() {
+    let _bound = bounded();
     everywhere(|dir| {
         let path = dir.join("file");
         fs::write(&path, "abcd").unwrap();
@@ -516,6 +536,7 @@ fn clones_share_a_position() {
 
 #[test]
 fn locks_keep_those_away_who_lock_as_well() {
+    let _bound = bounded();
     everywhere(|dir| {
         let path = dir.join("file");
         let [one, two, three] = [(); 3].map(|()| File::create(&path).unwrap());
@@ -537,6 +558,7 @@ fn locks_keep_those_away_who_lock_as_well() {
 
 #[test]
 fn files_become_descriptors_and_come_back() {
+    let _bound = bounded();
     everywhere(|dir| {
         let path = dir.join("file");
         let file = File::create(&path).unwrap();
@@ -564,6 +586,7 @@ fn files_become_descriptors_and_come_back() {
 
 #[test]
 fn special_files_work_as_well() {
+    let _bound = bounded();
     everywhere(|_| {
         let mut zeros = [1; 100];
         File::open("/dev/zero")

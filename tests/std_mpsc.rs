@@ -65,6 +65,7 @@ fn all_senders_of_a_shared_channel_are_heard() {
 
 #[test]
 fn sending_fails_when_the_receiver_is_gone() {
+    let _bound = bounded();
     for (send, receiver) in all_kinds() {
         drop(receiver);
         assert_eq!(send("back"), Err(SendError("back")));
@@ -98,6 +99,7 @@ fn receiving_fails_when_the_sender_goes_meanwhile() {
 
 #[test]
 fn what_is_left_is_received_after_the_last_sender_is_gone() {
+    let _bound = bounded();
     let (sender, receiver) = channel();
     let second = sender.clone();
     sender.send(1).unwrap();
@@ -109,6 +111,7 @@ fn what_is_left_is_received_after_the_last_sender_is_gone() {
 
 #[test]
 fn what_is_left_is_dropped_with_the_receiver_not_with_the_sender() {
+    let _bound = bounded();
     let item = Arc::new(());
     let (sender, receiver) = channel();
     sender.send(Arc::clone(&item)).unwrap();
@@ -124,6 +127,7 @@ fn what_is_left_is_dropped_with_the_receiver_not_with_the_sender() {
 
 #[test]
 fn trying_to_receive_tells_empty_from_disconnected() {
+    let _bound = bounded();
     for bound in [None, Some(0), Some(1)] {
         let (senders, receiver) = match bound {
             None => {
@@ -143,6 +147,7 @@ fn trying_to_receive_tells_empty_from_disconnected() {
 
 #[test]
 fn trying_to_send_tells_full_from_disconnected() {
+    let _bound = bounded();
     let (sender, receiver) = sync_channel(1);
     assert_eq!(sender.try_send(1), Ok(()));
     assert_eq!(sender.try_send(2), Err(TrySendError::Full(2)));
@@ -154,6 +159,7 @@ fn trying_to_send_tells_full_from_disconnected() {
 
 #[test]
 fn trying_to_send_from_hand_to_hand_needs_somebody_who_waits() {
+    let _bound = bounded();
     let (sender, receiver) = sync_channel(0);
     assert_eq!(sender.try_send(1), Err(TrySendError::Full(1)));
     let waiter = spawn(move || receiver.recv());
@@ -165,6 +171,7 @@ fn trying_to_send_from_hand_to_hand_needs_somebody_who_waits() {
 
 #[test]
 fn sending_from_hand_to_hand_waits_for_the_hand() {
+    let _bound = bounded();
     sim::run(0, || {
         let (sender, receiver) = sync_channel(0);
         let sending = spawn(move || sender.send(1));
@@ -177,6 +184,7 @@ fn sending_from_hand_to_hand_waits_for_the_hand() {
 
 #[test]
 fn a_full_channel_makes_its_sender_wait() {
+    let _bound = bounded();
     sim::run(0, || {
         let (sender, receiver) = sync_channel(2);
         let sending = spawn(move || (0..4).try_for_each(|n| sender.send(n)));
@@ -190,6 +198,7 @@ fn a_full_channel_makes_its_sender_wait() {
 
 #[test]
 fn receiving_with_a_limit_tells_late_from_disconnected() {
+    let _bound = bounded();
     sim::run(0, || {
         let (sender, receiver) = channel();
         let before = greenroom::now();
@@ -237,6 +246,7 @@ fn many_limits_that_pass_while_others_send_lose_nothing() {
 
 #[test]
 fn iterators_end_where_std_says() {
+    let _bound = bounded();
     let (sender, receiver) = channel();
     (0..5).for_each(|n| sender.send(n).unwrap());
     let broken_off: Vec<_> = receiver.iter().take_while(|n| *n < 2).collect();
@@ -258,6 +268,7 @@ fn iterators_end_where_std_says() {
 
 #[test]
 fn a_channel_may_be_sent_through_a_channel() {
+    let _bound = bounded();
     let (sender, receiver) = channel::<Receiver<u8>>();
     let (inner, inside) = channel();
     sender.send(inside).unwrap();
@@ -267,6 +278,7 @@ fn a_channel_may_be_sent_through_a_channel() {
 
 #[test]
 fn a_hundred_thousand_messages_are_no_burden() {
+    let _bound = bounded();
     let (sender, receiver) = channel();
     (0..100_000).for_each(|n| sender.send(n).unwrap());
     (0..100_000).for_each(|n| assert_eq!(receiver.recv(), Ok(n)));
@@ -274,6 +286,7 @@ fn a_hundred_thousand_messages_are_no_burden() {
 
 #[test]
 fn the_errors_are_those_of_std() {
+    let _bound = bounded();
     let (sender, receiver) = channel();
     drop(receiver);
     let error: std::sync::mpsc::SendError<u8> = sender.send(1).unwrap_err();
@@ -284,6 +297,7 @@ fn the_errors_are_those_of_std() {
 
 #[test]
 fn the_ends_go_where_they_go_in_std() {
+    let _bound = bounded();
     fn send<T: Send>() {}
     fn share<T: Sync>() {}
     send::<Sender<u8>>();

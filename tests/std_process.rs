@@ -40,6 +40,7 @@ fn printed(command: &mut Command) -> String {
 
 #[test]
 fn success_is_told() {
+    let _bound = bounded();
     everywhere(|| {
         assert!(Command::new("true").status().unwrap().success());
         let mut child = Command::new("true").spawn().unwrap();
@@ -49,6 +50,7 @@ fn success_is_told() {
 
 #[test]
 fn a_program_that_is_not_there_is_an_error() {
+    let _bound = bounded();
     everywhere(|| {
         assert_eq!(
             kind(Command::new("if-this-is-a-binary").spawn()),
@@ -67,6 +69,7 @@ fn a_program_that_is_not_there_is_an_error() {
 
 #[test]
 fn the_code_and_the_signal_of_an_end_are_told() {
+    let _bound = bounded();
     everywhere(|| {
         assert_eq!(sh("exit 1").status().unwrap().code(), Some(1));
         let killed = sh("kill -9 $$").status().unwrap();
@@ -77,6 +80,7 @@ fn the_code_and_the_signal_of_an_end_are_told() {
 
 #[test]
 fn the_output_can_be_read_from_a_pipe() {
+    let _bound = bounded();
     everywhere(|| {
         let mut child = sh("echo foobar").stdout(Stdio::piped()).spawn().unwrap();
         let mut output = String::new();
@@ -93,6 +97,7 @@ fn the_output_can_be_read_from_a_pipe() {
 
 #[test]
 fn a_slice_is_filled_piece_by_piece() {
+    let _bound = bounded();
     everywhere(|| {
         let mut child = sh("echo abc").stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
@@ -109,6 +114,7 @@ fn a_slice_is_filled_piece_by_piece() {
 
 #[test]
 fn the_directory_is_set() {
+    let _bound = bounded();
     everywhere(|| {
         let mut command = Command::new("pwd");
         assert_eq!(printed(command.current_dir("/")), "/");
@@ -118,6 +124,7 @@ fn the_directory_is_set() {
 
 #[test]
 fn the_input_can_be_written_to_a_pipe() {
+    let _bound = bounded();
     everywhere(|| {
         let mut command = sh("read line; echo $line");
         let mut child = command
@@ -132,6 +139,7 @@ fn the_input_can_be_written_to_a_pipe() {
 
 #[test]
 fn output_reads_nothing_and_status_inherits() {
+    let _bound = bounded();
     everywhere(|| {
         assert_eq!(printed(&mut Command::new("cat")), "", "its input is empty");
         let mut command = sh("echo x");
@@ -145,6 +153,7 @@ fn output_reads_nothing_and_status_inherits() {
 
 #[test]
 fn what_was_chosen_for_a_stream_holds_for_output_too() {
+    let _bound = bounded();
     everywhere(|| {
         let output = sh("echo x; echo y >&2; cat")
             .stdout(Stdio::null())
@@ -158,6 +167,7 @@ fn what_was_chosen_for_a_stream_holds_for_output_too() {
 
 #[test]
 fn both_outputs_are_collected() {
+    let _bound = bounded();
     everywhere(|| {
         let output = sh("echo out; echo err >&2; exit 3").output().unwrap();
         assert_eq!(output.status.code(), Some(3));
@@ -171,6 +181,7 @@ fn both_outputs_are_collected() {
 
 #[test]
 fn a_second_wait_gives_the_same_status() {
+    let _bound = bounded();
     everywhere(|| {
         let mut child = sh("exit 1").spawn().unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(1));
@@ -181,6 +192,7 @@ fn a_second_wait_gives_the_same_status() {
 
 #[test]
 fn a_child_can_be_waited_for_with_its_output() {
+    let _bound = bounded();
     everywhere(|| {
         let child = sh("echo hello").stdout(Stdio::piped()).spawn().unwrap();
         let output = child.wait_with_output().unwrap();
@@ -191,6 +203,7 @@ fn a_child_can_be_waited_for_with_its_output() {
 
 #[test]
 fn a_wait_closes_the_input_first() {
+    let _bound = bounded();
     everywhere(|| {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         assert!(child.wait().unwrap().success());
@@ -200,6 +213,7 @@ fn a_wait_closes_the_input_first() {
 
 #[test]
 fn the_environment_is_changed_as_was_said() {
+    let _bound = bounded();
     everywhere(|| {
         assert_eq!(
             printed(Command::new("env").env_clear().env("A", "1")),
@@ -227,6 +241,7 @@ fn the_environment_is_changed_as_was_said() {
 
 #[test]
 fn zero_bytes_are_errors_wherever_they_stand() {
+    let _bound = bounded();
     everywhere(|| {
         let with_arg = |arg: &str| Command::new("true").arg(arg).spawn();
         let with_env = |key: &str, value: &str| Command::new("true").env(key, value).spawn();
@@ -243,6 +258,7 @@ fn zero_bytes_are_errors_wherever_they_stand() {
 
 #[test]
 fn a_command_tells_what_it_holds() {
+    let _bound = bounded();
     let mut command = Command::new("prog");
     command.args(["one", "two"]).env("A", "1").env_remove("B");
     assert_eq!(command.get_program(), "prog");
@@ -266,6 +282,7 @@ fn a_command_tells_what_it_holds() {
 
 #[test]
 fn a_command_and_a_child_may_go_to_other_threads() {
+    let _bound = bounded();
     fn free<T: Send + Sync>() {}
     free::<Command>();
     free::<Child>();
@@ -276,6 +293,7 @@ fn a_command_and_a_child_may_go_to_other_threads() {
 
 #[test]
 fn to_kill_what_has_ended_is_fine() {
+    let _bound = bounded();
     everywhere(|| {
         let mut child = Command::new("true").spawn().unwrap();
         while child.try_wait().unwrap().is_none() {
@@ -291,6 +309,7 @@ fn to_kill_what_has_ended_is_fine() {
 
 #[test]
 fn a_process_group_is_made_and_killed_as_one() {
+    let _bound = bounded();
     everywhere(|| {
         let mut child = Command::new("cat")
             .process_group(0)
@@ -309,6 +328,7 @@ fn a_process_group_is_made_and_killed_as_one() {
 
 #[test]
 fn pre_exec_runs_in_the_child_and_its_error_is_ours() {
+    let _bound = bounded();
     everywhere(|| {
         let mut command = sh("cat /proc/self/comm; umask");
         // SAFETY: umask is async-signal-safe.
@@ -348,11 +368,13 @@ fn a_spawn_that_fails_leaves_no_zombie() {
 
 #[test]
 fn the_first_argument_can_be_another_than_the_program() {
+    let _bound = bounded();
     everywhere(|| assert_eq!(printed(sh("echo $0").arg0("other")), "other"));
 }
 
 #[test]
 fn our_own_ids_may_be_set() {
+    let _bound = bounded();
     everywhere(|| {
         // SAFETY: both take nothing and always succeed.
         let (user, group) = unsafe { (libc::getuid(), libc::getgid()) };
@@ -378,6 +400,7 @@ fn exec_becomes_the_program_or_says_why_not() {
 
 #[test]
 fn a_program_starts_with_no_signal_blocked_and_sigpipe_as_usual() {
+    let _bound = bounded();
     everywhere(|| {
         let status = printed(sh("grep -E 'SigBlk|SigIgn' /proc/self/status").env("LC_ALL", "C"));
         let bits = |name: &str| {
@@ -391,6 +414,7 @@ fn a_program_starts_with_no_signal_blocked_and_sigpipe_as_usual() {
 
 #[test]
 fn the_ends_of_pipes_become_descriptors_and_come_back() {
+    let _bound = bounded();
     everywhere(|| {
         let mut command = Command::new("cat");
         let mut child = command
@@ -421,6 +445,7 @@ fn the_ends_of_pipes_become_descriptors_and_come_back() {
 
 #[test]
 fn a_child_of_std_can_be_taken_over() {
+    let _bound = bounded();
     everywhere(|| {
         let theirs = std::process::Command::new("echo")
             .arg("x")
@@ -433,6 +458,7 @@ fn a_child_of_std_can_be_taken_over() {
 
 #[test]
 fn a_dropped_child_lives_on() {
+    let _bound = bounded();
     everywhere(|| {
         let dir = tempfile::tempdir().unwrap();
         let mark = dir.path().join("mark");
@@ -450,6 +476,7 @@ fn a_dropped_child_lives_on() {
 
 #[test]
 fn the_debug_forms_name_the_types() {
+    let _bound = bounded();
     let child = Command::new("true").stdin(Stdio::piped()).spawn();
     let mut child = child.unwrap();
     let text = format!("{child:?}");
@@ -462,6 +489,7 @@ fn the_debug_forms_name_the_types() {
 
 #[test]
 fn the_rest_is_std_s_own() {
+    let _bound = bounded();
     assert_eq!(process::id(), std::process::id());
     let _: fn() -> ! = process::abort;
     let _: fn(i32) -> ! = process::exit;

@@ -17,6 +17,7 @@ fn printed(test: &str) -> String {
 
 #[test]
 fn greenlets_do_not_write_into_what_another_holds() {
+    let _bound = bounded();
     if !is_alone() {
         let printed = printed("greenlets_do_not_write_into_what_another_holds");
         assert!(
@@ -43,6 +44,7 @@ fn greenlets_do_not_write_into_what_another_holds() {
 
 #[test]
 fn std_and_we_share_one_buffer_which_the_end_of_the_process_flushes() {
+    let _bound = bounded();
     if !is_alone() {
         let test = "std_and_we_share_one_buffer_which_the_end_of_the_process_flushes";
         let output = gevent_support::alone(test);
@@ -110,6 +112,7 @@ fn an_os_thread_waits_for_a_greenlet() {
 
 #[test]
 fn a_value_that_parks_while_it_is_printed_blocks_nobody() {
+    let _bound = bounded();
     struct Slow;
     impl std::fmt::Display for Slow {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -126,6 +129,7 @@ fn a_value_that_parks_while_it_is_printed_blocks_nobody() {
 
 #[test]
 fn an_error_of_a_value_is_an_error_of_the_write() {
+    let _bound = bounded();
     struct Fails;
     impl std::fmt::Display for Fails {
         fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

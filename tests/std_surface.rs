@@ -2,6 +2,9 @@
 //! `thread`, `sync` and `io`; and what the compiler knows of each type, compared with std's.
 //!
 //! `net_surface.rs`, `fs_surface.rs` and `process_surface.rs` do the same for their rooms.
+mod bounded;
+
+use bounded::bounded;
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -167,11 +170,13 @@ surface!(of_greenroom, greenroom);
 
 #[test]
 fn what_a_panic_was_is_asked_in_the_same_words() {
+    let _bound = bounded();
     assert_eq!(of_greenroom::payload(), of_std::payload());
 }
 
 #[test]
 fn an_error_of_a_join_that_is_no_such_panic_comes_back() {
+    let _bound = bounded();
     let killed = greenroom::spawn(|| ());
     killed.kill();
     let error = killed.join().unwrap_err();
@@ -181,11 +186,13 @@ fn an_error_of_a_join_that_is_no_such_panic_comes_back() {
 
 #[test]
 fn an_unchecked_spawn_borrows() {
+    let _bound = bounded();
     assert_eq!(of_greenroom::unchecked("four"), of_std::unchecked("four"));
 }
 
 #[test]
 fn a_null_byte_in_a_name_is_refused_in_the_same_words() {
+    let _bound = bounded();
     let words = |payload: Box<dyn Any + Send>| *payload.downcast::<String>().unwrap();
     let (ours, std) = (words(of_greenroom::bad_name()), words(of_std::bad_name()));
     let begin = "thread name may not contain interior null bytes: ";
@@ -200,6 +207,7 @@ fn a_null_byte_in_a_name_is_refused_in_the_same_words() {
 
 #[test]
 fn an_optional_id_is_as_small_as_an_id() {
+    let _bound = bounded();
     assert_eq!(of_greenroom::sizes(), of_std::sizes());
     let id = greenroom::current().id();
     assert_eq!(format!("{id:?}"), format!("GreenletId({id})"));
@@ -207,6 +215,7 @@ fn an_optional_id_is_as_small_as_an_id() {
 
 #[test]
 fn a_read_guard_is_covariant() {
+    let _bound = bounded();
     assert!(of_greenroom::reads_next_to_a_local() && of_std::reads_next_to_a_local());
 }
 
@@ -274,6 +283,7 @@ macro_rules! lacks {
 
 #[test]
 fn our_types_have_the_traits_of_std_ones() {
+    let _bound = bounded();
     type Sending = Cell<u8>;
     let lacks = lacks![
         thread::Thread,
@@ -310,6 +320,7 @@ fn our_types_have_the_traits_of_std_ones() {
 /// As above, for what has a lifetime.
 #[test]
 fn our_guards_have_the_traits_of_std_ones() {
+    let _bound = bounded();
     macro_rules! compare {
         ($($std:ty => $ours:ty),+ $(,)?) => {{
             let mut lacks = Vec::new();

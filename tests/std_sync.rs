@@ -37,6 +37,7 @@ fn message_of(f: impl FnOnce()) -> String {
 
 #[test]
 fn all_can_be_statics() {
+    let _bound = bounded();
     *COUNTER.lock().unwrap() += 1;
     TABLE.write().unwrap().push(1);
     CHANGED.notify_all();
@@ -53,6 +54,7 @@ fn all_can_be_statics() {
 
 #[test]
 fn all_go_between_threads_and_through_a_catch_unwind() {
+    let _bound = bounded();
     fn shared<T: Send + Sync + UnwindSafe + RefUnwindSafe + ?Sized>() {}
     fn sent<T: Send>() {}
     shared::<Mutex<Cell<u8>>>();
@@ -77,6 +79,7 @@ fn all_go_between_threads_and_through_a_catch_unwind() {
 
 #[test]
 fn what_is_unsized_is_locked_as_well() {
+    let _bound = bounded();
     let mutex: &Mutex<[i32]> = &Mutex::new([1, 2, 3]);
     mutex.lock().unwrap()[0] = 4;
     let lock: &RwLock<[i32]> = &RwLock::new([1, 2, 3]);
@@ -89,6 +92,7 @@ fn what_is_unsized_is_locked_as_well() {
 
 #[test]
 fn they_look_as_std_ones_do() {
+    let _bound = bounded();
     assert_eq!(
         format!("{:?}", Mutex::new(1)),
         format!("{:?}", std::sync::Mutex::new(1))
@@ -116,6 +120,7 @@ fn they_look_as_std_ones_do() {
 
 #[test]
 fn a_panic_with_a_mutex_held_poisons_it_for_all() {
+    let _bound = bounded();
     let mutex = Arc::new(Mutex::new(1));
     let theirs = Arc::clone(&mutex);
     let unlucky = thread::spawn(move || {
@@ -138,6 +143,7 @@ fn a_panic_with_a_mutex_held_poisons_it_for_all() {
 
 #[test]
 fn a_poisoned_mutex_that_is_cleared_is_as_good_as_new() {
+    let _bound = bounded();
     let mutex = Mutex::new(());
     message_of(|| {
         let _guard = mutex.lock();
@@ -149,6 +155,7 @@ fn a_poisoned_mutex_that_is_cleared_is_as_good_as_new() {
 
 #[test]
 fn a_kill_with_a_lock_held_poisons_nothing() {
+    let _bound = bounded();
     let locks = Arc::new((Mutex::new(()), RwLock::new(())));
     let theirs = Arc::clone(&locks);
     let holder = spawn(move || {
@@ -164,6 +171,7 @@ fn a_kill_with_a_lock_held_poisons_nothing() {
 
 #[test]
 fn a_timeout_with_a_lock_held_poisons_nothing() {
+    let _bound = bounded();
     sim::run(1, || {
         let (mutex, lock) = (Mutex::new(()), RwLock::new(()));
         let late = with_timeout(ms(5), || {
@@ -177,6 +185,7 @@ fn a_timeout_with_a_lock_held_poisons_nothing() {
 
 #[test]
 fn a_panic_poisons_also_after_a_timeout_that_was_caught() {
+    let _bound = bounded();
     sim::run(2, || {
         let mutex = Mutex::new(());
         assert!(with_timeout(ms(1), || sleep(ms(2))).is_err());
@@ -195,6 +204,7 @@ fn a_panic_poisons_also_after_a_timeout_that_was_caught() {
 
 #[test]
 fn a_lock_that_a_destructor_takes_in_an_unwind_is_not_poisoned() {
+    let _bound = bounded();
     struct Locks<'a>(&'a Mutex<u32>);
     impl Drop for Locks<'_> {
         fn drop(&mut self) {
@@ -211,6 +221,7 @@ fn a_lock_that_a_destructor_takes_in_an_unwind_is_not_poisoned() {
 
 #[test]
 fn a_writer_that_panics_poisons_and_a_reader_does_not() {
+    let _bound = bounded();
     let lock = RwLock::new(());
     message_of(|| {
         let _reader = lock.read();
@@ -228,6 +239,7 @@ fn a_writer_that_panics_poisons_and_a_reader_does_not() {
 
 #[test]
 fn a_reader_waits_behind_a_writer_that_waits_and_comes_in_when_that_gives_up() {
+    let _bound = bounded();
     sim::run(3, || {
         let lock = Arc::new(RwLock::new(()));
         let _reader = lock.read().unwrap();
@@ -244,6 +256,7 @@ fn a_reader_waits_behind_a_writer_that_waits_and_comes_in_when_that_gives_up() {
 
 #[test]
 fn a_writer_that_becomes_a_reader_lets_readers_in() {
+    let _bound = bounded();
     let lock = Arc::new(RwLock::new(1));
     let mut writer = lock.write().unwrap();
     let theirs = Arc::clone(&lock);
@@ -284,6 +297,7 @@ fn a_condvar_takes_its_waiters_through_a_handshake() {
 
 #[test]
 fn a_condvar_says_whether_its_limit_came_first() {
+    let _bound = bounded();
     sim::run(4, || {
         let pair = Arc::new((Mutex::new(false), Condvar::new()));
         let (mutex, condvar) = &*pair;
@@ -309,6 +323,7 @@ fn a_condvar_says_whether_its_limit_came_first() {
 
 #[test]
 fn a_condvar_hands_on_that_the_mutex_was_poisoned_meanwhile() {
+    let _bound = bounded();
     let pair = Arc::new((Mutex::new(()), Condvar::new()));
     let theirs = Arc::clone(&pair);
     let waiter = spawn(move || theirs.1.wait(theirs.0.lock().unwrap()).is_err());
@@ -323,6 +338,7 @@ fn a_condvar_hands_on_that_the_mutex_was_poisoned_meanwhile() {
 
 #[test]
 fn a_barrier_lets_all_go_with_one_leader_again_and_again() {
+    let _bound = bounded();
     let barrier = Arc::new(Barrier::new(5));
     for _ in 0..3 {
         let meet = |_| {
@@ -343,6 +359,7 @@ fn a_barrier_lets_all_go_with_one_leader_again_and_again() {
 
 #[test]
 fn who_is_killed_at_a_barrier_is_not_there() {
+    let _bound = bounded();
     let barrier = Arc::new(Barrier::new(2));
     let theirs = Arc::clone(&barrier);
     let killed = spawn(move || theirs.wait().is_leader());
@@ -354,6 +371,7 @@ fn who_is_killed_at_a_barrier_is_not_there() {
 
 #[test]
 fn what_is_done_once_is_done_before_any_caller_goes_on() {
+    let _bound = bounded();
     let once = Arc::new((Once::new(), AtomicUsize::new(0)));
     let call = |_| {
         let once = Arc::clone(&once);
@@ -375,6 +393,7 @@ fn what_is_done_once_is_done_before_any_caller_goes_on() {
 
 #[test]
 fn what_panics_when_it_is_done_once_poisons_until_it_is_forced() {
+    let _bound = bounded();
     let once = Once::new();
     message_of(|| once.call_once(|| panic!("first")));
     let again = message_of(|| once.call_once(|| unreachable!()));
@@ -388,6 +407,7 @@ fn what_panics_when_it_is_done_once_poisons_until_it_is_forced() {
 
 #[test]
 fn what_is_killed_when_it_is_done_once_is_as_if_not_begun() {
+    let _bound = bounded();
     let once = Arc::new(Once::new());
     let theirs = Arc::clone(&once);
     let killed = spawn(move || theirs.call_once(thread::park));
@@ -406,6 +426,7 @@ fn what_is_killed_when_it_is_done_once_is_as_if_not_begun() {
 
 #[test]
 fn a_once_lock_is_written_once_and_tried_again_after_a_panic() {
+    let _bound = bounded();
     let cell = OnceLock::new();
     message_of(|| _ = cell.get_or_init(|| panic!("first")));
     assert_eq!(
@@ -422,6 +443,7 @@ fn a_once_lock_is_written_once_and_tried_again_after_a_panic() {
 
 #[test]
 fn a_lazy_lock_whose_making_was_cut_short_is_poisoned() {
+    let _bound = bounded();
     let lazy: LazyLock<u8, _> = LazyLock::new(|| panic!("first"));
     message_of(|| _ = LazyLock::force(&lazy));
     let again = message_of(|| _ = LazyLock::force(&lazy));

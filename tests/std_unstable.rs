@@ -22,6 +22,7 @@ fn panics(f: impl FnOnce()) {
 
 #[test]
 fn a_mapped_guard_holds_its_lock() {
+    let _bound = bounded();
     let mutex = Mutex::new((1, [2, 3]));
     let part = MutexGuard::map(mutex.lock().unwrap(), |pair| &mut pair.1);
     let mut item = MappedMutexGuard::map(part, |list| &mut list[1]);
@@ -50,6 +51,7 @@ fn a_mapped_guard_holds_its_lock() {
 
 #[test]
 fn a_part_that_is_not_found_gives_the_guard_back() {
+    let _bound = bounded();
     let mutex = Mutex::new(vec![1]);
     let guard = MutexGuard::filter_map(mutex.lock().unwrap(), |list| list.get_mut(1)).unwrap_err();
     assert!(mutex.try_lock().is_err());
@@ -62,6 +64,7 @@ fn a_part_that_is_not_found_gives_the_guard_back() {
 
 #[test]
 fn a_panic_while_mapping_releases_and_poisons_what_writes() {
+    let _bound = bounded();
     let mutex = Mutex::new(1);
     panics(|| {
         let _never = MutexGuard::map(mutex.lock().unwrap(), |_| -> &mut i32 {
@@ -113,6 +116,7 @@ fn a_kill_with_a_mapped_guard_held_hands_the_lock_on() {
 
 #[test]
 fn a_mapped_read_guard_is_covariant() {
+    let _bound = bounded();
     fn shorter<'a, 'b, 'long: 'b>(
         guard: MappedRwLockReadGuard<'a, &'long str>,
     ) -> MappedRwLockReadGuard<'a, &'b str> {
@@ -125,6 +129,7 @@ fn a_mapped_read_guard_is_covariant() {
 
 #[test]
 fn a_value_is_read_and_changed_in_one_call() {
+    let _bound = bounded();
     let (mutex, lock) = (Mutex::new(String::from("a")), RwLock::new(1));
     assert_eq!(mutex.get_cloned().unwrap(), "a");
     mutex.set("b".into()).unwrap();
@@ -147,6 +152,7 @@ fn a_value_is_read_and_changed_in_one_call() {
 
 #[test]
 fn a_former_value_is_dropped_when_the_lock_is_free() {
+    let _bound = bounded();
     struct Locks(Option<Arc<Mutex<Locks>>>);
     impl Drop for Locks {
         fn drop(&mut self) {
@@ -182,6 +188,7 @@ fn a_send_with_a_limit_gives_the_item_back() {
 
 #[test]
 fn a_reentrant_lock_is_under_its_name() {
+    let _bound = bounded();
     let lock = ReentrantLock::new(Cell::new(1));
     let (one, other) = (lock.lock(), lock.try_lock().unwrap());
     one.set(other.get() + 1);

@@ -1,6 +1,9 @@
 //! An OS thread ends, and a greenlet of it with it, just when that one has been granted something.
 //! It never runs again: what it was granted goes to others.
 
+mod bounded;
+
+use bounded::bounded;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -89,6 +92,7 @@ impl<F: FnMut()> Drop for OnDrop<F> {
 
 #[test]
 fn a_mutex_goes_on_to_others() {
+    let _bound = bounded();
     static MUTEX: Mutex<()> = Mutex::new(());
     let wait = || drop(MUTEX.lock());
     goes_on(|| MUTEX.lock(), wait, || MUTEX.try_lock().is_ok());
@@ -96,6 +100,7 @@ fn a_mutex_goes_on_to_others() {
 
 #[test]
 fn a_lock_to_read_goes_on_to_others() {
+    let _bound = bounded();
     static LOCK: RwLock<()> = RwLock::new(());
     let wait = || drop(LOCK.read());
     goes_on(|| LOCK.write(), wait, || LOCK.try_write().is_ok());
@@ -103,6 +108,7 @@ fn a_lock_to_read_goes_on_to_others() {
 
 #[test]
 fn a_lock_to_write_goes_on_to_others() {
+    let _bound = bounded();
     static LOCK: RwLock<()> = RwLock::new(());
     let wait = || drop(LOCK.write());
     goes_on(|| LOCK.read(), wait, || LOCK.try_read().is_ok());
@@ -110,6 +116,7 @@ fn a_lock_to_write_goes_on_to_others() {
 
 #[test]
 fn a_permit_goes_on_to_others() {
+    let _bound = bounded();
     static SEMAPHORE: Semaphore = Semaphore::new(1);
     let wait = || drop(SEMAPHORE.acquire());
     let hold = || SEMAPHORE.acquire();
@@ -118,6 +125,7 @@ fn a_permit_goes_on_to_others() {
 
 #[test]
 fn an_item_goes_on_to_others() {
+    let _bound = bounded();
     let queue = Arc::new(Queue::new());
     queue.put(7).unwrap();
     let theirs = Arc::clone(&queue);
@@ -131,6 +139,7 @@ fn an_item_goes_on_to_others() {
 
 #[test]
 fn room_in_a_queue_goes_on_to_others() {
+    let _bound = bounded();
     let queue = Arc::new(Queue::bounded(1));
     let theirs = Arc::clone(&queue);
     let wait = move || {
@@ -146,6 +155,7 @@ fn room_in_a_queue_goes_on_to_others() {
 
 #[test]
 fn a_notification_goes_on_to_others() {
+    let _bound = bounded();
     static CONDITION: Condvar = Condvar::new();
     static TOLD: Mutex<bool> = Mutex::new(false);
     let wait = || {
@@ -165,6 +175,7 @@ fn a_notification_goes_on_to_others() {
 
 #[test]
 fn a_place_in_a_pool_goes_on_to_others() {
+    let _bound = bounded();
     let pool = Arc::new(Pool::new(1));
     let theirs = Arc::clone(&pool);
     let wait = move || drop(theirs.spawn(|| ()).join());
@@ -183,6 +194,7 @@ fn a_place_in_a_pool_goes_on_to_others() {
 /// The line of those who have a job for a pool that is full.
 #[test]
 fn room_in_a_thread_pool_goes_on_to_others() {
+    let _bound = bounded();
     let pool = Arc::new(Builder::new().size(1).backlog(0).build().unwrap());
     let theirs = Arc::clone(&pool);
     let wait = move || drop(theirs.spawn(|| ()));
@@ -202,6 +214,7 @@ fn room_in_a_thread_pool_goes_on_to_others() {
 /// Who waits behind does not wait for those in front who never run again, nor are these counted.
 #[test]
 fn those_who_never_run_again_leave_the_line() {
+    let _bound = bounded();
     static LOCK: RwLock<()> = RwLock::new(());
     let reads = LOCK.read().unwrap();
     let end = first_in_line(|| drop(LOCK.write()));

@@ -84,6 +84,7 @@ fn a_notification_of_one_who_dies_goes_to_the_next() {
 
 #[test]
 fn who_is_killed_in_the_middle_of_a_line_leaves_it_and_the_rest_keep_their_order() {
+    let _bound = bounded();
     let mutex = Arc::new(Mutex::new(Vec::new()));
     let guard = mutex.lock().unwrap();
     let wait = |number| {
@@ -102,6 +103,7 @@ fn who_is_killed_in_the_middle_of_a_line_leaves_it_and_the_rest_keep_their_order
 
 #[test]
 fn what_was_handed_over_before_the_kill_is_had() {
+    let _bound = bounded();
     let mutex = Arc::new(Mutex::new(0));
     let guard = mutex.lock().unwrap();
     let theirs = Arc::clone(&mutex);
@@ -115,6 +117,7 @@ fn what_was_handed_over_before_the_kill_is_had() {
 
 #[test]
 fn what_was_handed_over_in_the_moment_of_the_limit_is_had() {
+    let _bound = bounded();
     for seed in 0..50 {
         sim::run(seed, || {
             let event = Arc::new(Event::new());
@@ -185,6 +188,7 @@ fn a_crowd_that_gives_up_together_leaves_nothing() {
 
 #[test]
 fn timeouts_from_outside_and_inside_leave_a_lock_as_it_was() {
+    let _bound = bounded();
     sim::run(8, || {
         let mutex = Arc::new(Mutex::new(()));
         let guard = mutex.lock().unwrap();

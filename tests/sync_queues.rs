@@ -47,6 +47,7 @@ fn comparing<T>(call: fn(), then: impl FnOnce() -> T) -> T {
 
 #[test]
 fn an_ord_that_panics_loses_nothing_and_leaves_the_queue_in_order() {
+    let _bound = bounded();
     let queue = PriorityQueue::from_iter([5, 3, 4, 1, 2].map(Wilful));
     for at in 1..20 {
         thread_local!(static LEFT: Cell<u32> = const { Cell::new(0) });
@@ -72,6 +73,7 @@ fn an_ord_that_panics_loses_nothing_and_leaves_the_queue_in_order() {
 
 #[test]
 fn an_ord_that_panics_lets_the_next_getter_have_the_item() {
+    let _bound = bounded();
     let queue = Arc::new(PriorityQueue::from_iter([2, 1].map(Wilful)));
     let panicked = panic::catch_unwind(AssertUnwindSafe(|| {
         comparing(|| panic::resume_unwind(Box::new(())), || queue.get())
@@ -108,6 +110,7 @@ fn an_ord_that_parks_lets_others_park_and_puts_go_on() {
 
 #[test]
 fn a_getter_that_is_killed_in_the_middle_of_an_ord_loses_nothing() {
+    let _bound = bounded();
     let queue = Arc::new(PriorityQueue::from_iter([3, 2, 1].map(Wilful)));
     comparing(
         || sleep(Duration::from_secs(60)),
@@ -124,6 +127,7 @@ fn a_getter_that_is_killed_in_the_middle_of_an_ord_loses_nothing() {
 
 #[test]
 fn a_get_from_within_a_peek_is_a_panic_and_no_deadlock() {
+    let _bound = bounded();
     let queue = Queue::from_iter([1, 2]);
     let inside = panic::catch_unwind(|| queue.peek_with(|_| queue.get()));
     let text = *inside.unwrap_err().downcast::<&str>().unwrap();
@@ -133,6 +137,7 @@ fn a_get_from_within_a_peek_is_a_panic_and_no_deadlock() {
 
 #[test]
 fn a_peek_may_put_and_close() {
+    let _bound = bounded();
     let queue = Queue::bounded(2);
     queue.put(1).unwrap();
     let looked = queue.peek_with(|first| {
@@ -147,6 +152,7 @@ fn a_peek_may_put_and_close() {
 
 #[test]
 fn what_is_thrown_out_in_the_middle_of_a_peek_is_dropped_after_it() {
+    let _bound = bounded();
     let queue = JoinableQueue::from_iter([1, 2]);
     let looked = queue.peek_with(|first| {
         queue.put(3).unwrap();
@@ -162,6 +168,7 @@ fn what_is_thrown_out_in_the_middle_of_a_peek_is_dropped_after_it() {
 
 #[test]
 fn a_peek_that_panics_or_is_killed_puts_everything_back() {
+    let _bound = bounded();
     let queue = Arc::new(Queue::from_iter([1, 2]));
     let panicked = panic::catch_unwind(|| {
         let look = |_: &i32| -> () { panic::resume_unwind(Box::new(())) };
@@ -183,6 +190,7 @@ fn a_peek_that_panics_or_is_killed_puts_everything_back() {
 
 #[test]
 fn a_get_with_a_limit_does_not_wait_longer_for_another_look_to_end() {
+    let _bound = bounded();
     sim::run(0, || {
         let queue = Arc::new(Queue::from_iter([1]));
         let theirs = Arc::clone(&queue);
@@ -218,6 +226,7 @@ fn an_item_may_use_its_queue_when_it_is_dropped() {
 
 #[test]
 fn what_is_left_in_a_queue_is_dropped_with_it() {
+    let _bound = bounded();
     let one = Arc::new(());
     let queue = Queue::from_iter([Arc::clone(&one), Arc::clone(&one)]);
     let (putter, getter) = LifoQueue::from_iter([Arc::clone(&one)]).into_ends();
@@ -233,6 +242,7 @@ fn what_is_left_in_a_queue_is_dropped_with_it() {
 
 #[test]
 fn the_last_of_either_end_closes_the_queue() {
+    let _bound = bounded();
     let (putter, getter) = Queue::new().into_ends();
     let (second_putter, second_getter) = (putter.clone(), getter.clone());
     drop((putter, getter));
@@ -253,6 +263,7 @@ fn the_last_of_either_end_closes_the_queue() {
 
 #[test]
 fn a_bound_can_be_widened_narrowed_and_taken_away() {
+    let _bound = bounded();
     let queue = Arc::new(Queue::bounded(1));
     queue.put(0).unwrap();
     let putters: Vec<_> = (1..4)
@@ -280,6 +291,7 @@ fn a_bound_can_be_widened_narrowed_and_taken_away() {
 
 #[test]
 fn limits_of_nothing_and_of_eternity_are_taken_as_they_are() {
+    let _bound = bounded();
     let queue = Queue::bounded(1);
     assert!(queue.get_timeout(Duration::ZERO).is_err());
     assert_eq!(queue.put_timeout(1, Duration::MAX), Ok(()));
@@ -308,6 +320,7 @@ fn a_consumer_whose_queue_never_runs_empty_lets_others_run_and_can_be_killed() {
 
 #[test]
 fn queues_are_send_and_sync_whatever_may_be_sent() {
+    let _bound = bounded();
     fn check<T: Send + Sync>() {}
     check::<Queue<Cell<u8>>>();
     check::<LifoQueue<Cell<u8>>>();
@@ -377,12 +390,14 @@ where
 
 #[test]
 fn threads_and_hubs_duel_on_a_queue() {
+    let _bound = bounded();
     duel(|| Queue::bounded(3).into_ends(), true);
     duel(|| Queue::new().into_ends(), true);
 }
 
 #[test]
 fn threads_and_hubs_duel_on_the_other_orders() {
+    let _bound = bounded();
     duel(|| LifoQueue::bounded(3).into_ends(), false);
     duel(|| PriorityQueue::bounded(3).into_ends(), false);
     duel(|| JoinableQueue::bounded(1).into_ends(), true);
@@ -390,6 +405,7 @@ fn threads_and_hubs_duel_on_the_other_orders() {
 
 #[test]
 fn threads_and_hubs_duel_on_a_channel() {
+    let _bound = bounded();
     duel(|| Channel::new().into_ends(), true);
 }
 
@@ -431,6 +447,7 @@ fn a_duel_with_limits_and_kills_loses_and_doubles_nothing() {
 
 #[test]
 fn a_crowd_whose_time_is_up_together_leaves_at_once() {
+    let _bound = bounded();
     const CROWD: usize = if cfg!(debug_assertions) {
         20_000
     } else {
@@ -460,6 +477,7 @@ fn a_crowd_whose_time_is_up_together_leaves_at_once() {
 
 #[test]
 fn a_queue_says_what_it_is() {
+    let _bound = bounded();
     let queue = Queue::bounded(2);
     queue.put('x').unwrap();
     let text = format!("{queue:?}");

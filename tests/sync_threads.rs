@@ -56,6 +56,7 @@ fn duel<S: Send + Sync + 'static>(make: impl Fn() -> S, fight: fn(&S), check: im
 
 #[test]
 fn no_count_under_a_mutex_is_lost() {
+    let _bound = bounded();
     duel(
         || Mutex::new(0),
         |mutex| *mutex.lock().unwrap() += 1,
@@ -65,6 +66,7 @@ fn no_count_under_a_mutex_is_lost() {
 
 #[test]
 fn no_count_under_a_mutex_that_is_held_across_a_yield_is_lost() {
+    let _bound = bounded();
     duel(
         || Mutex::new(0),
         |mutex| {
@@ -79,6 +81,7 @@ fn no_count_under_a_mutex_that_is_held_across_a_yield_is_lost() {
 
 #[test]
 fn no_count_under_a_mutex_with_limits_is_lost() {
+    let _bound = bounded();
     duel(
         || (Mutex::new(0), AtomicUsize::new(0)),
         |(mutex, missed)| match mutex.try_lock_for(ms(1)) {
@@ -94,6 +97,7 @@ fn no_count_under_a_mutex_with_limits_is_lost() {
 
 #[test]
 fn no_count_under_a_reentrant_lock_is_lost() {
+    let _bound = bounded();
     duel(
         || RLock::new(Cell::new(0)),
         |lock| {
@@ -107,6 +111,7 @@ fn no_count_under_a_reentrant_lock_is_lost() {
 
 #[test]
 fn readers_see_no_half_of_what_a_writer_does() {
+    let _bound = bounded();
     duel(
         || RwLock::new((0, 0)),
         |lock| {
@@ -122,6 +127,7 @@ fn readers_see_no_half_of_what_a_writer_does() {
 
 #[test]
 fn a_bounded_semaphore_lets_in_as_many_as_it_has_permits() {
+    let _bound = bounded();
     duel(
         || (BoundedSemaphore::new(2), AtomicUsize::new(0)),
         |(semaphore, inside)| {
@@ -137,6 +143,7 @@ fn a_bounded_semaphore_lets_in_as_many_as_it_has_permits() {
 
 #[test]
 fn a_condvar_passes_goods_from_all_to_all() {
+    let _bound = bounded();
     duel(
         || (Mutex::new(0), Condvar::new()),
         |(goods, filled)| {
@@ -202,6 +209,7 @@ fn events_go_there_and_back_between_two_threads() {
 
 #[test]
 fn at_a_barrier_two_threads_and_their_greenlets_meet() {
+    let _bound = bounded();
     duel(
         // One plain thread, or three greenlets of a hub, of which some have more to do.
         || (Barrier::new(2), AtomicUsize::new(0)),
@@ -219,6 +227,7 @@ fn at_a_barrier_two_threads_and_their_greenlets_meet() {
 
 #[test]
 fn what_is_made_once_is_made_by_one_of_many_threads() {
+    let _bound = bounded();
     struct Made {
         count: AtomicUsize,
         once: Once,

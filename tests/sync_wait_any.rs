@@ -95,6 +95,7 @@ fn a_wait_that_is_killed_leaves_nothing_behind() {
 
 #[test]
 fn the_time_is_up_when_it_is_and_what_is_ready_wins() {
+    let _bound = bounded();
     sim::run(0, || {
         let (queue, begin) = (Queue::new(), greenroom::now());
         assert_eq!(wait_any_timeout(&[&queue], ms(10)), None);
@@ -115,6 +116,7 @@ fn the_time_is_up_when_it_is_and_what_is_ready_wins() {
 
 #[test]
 fn a_closed_queue_is_ready_on_both_sides() {
+    let _bound = bounded();
     let queue = Queue::<u8>::bounded(0);
     assert_eq!(wait_any_timeout(&[&queue, &queue.room()], ms(1)), None);
     queue.close();
@@ -131,6 +133,7 @@ fn a_closed_queue_is_ready_on_both_sides() {
 
 #[test]
 fn the_room_of_a_channel_is_somebody_who_waits_for_an_item() {
+    let _bound = bounded();
     let channel = Arc::new(Channel::new());
     assert_eq!(wait_any_timeout(&[&channel.room()], ms(1)), None);
     let theirs = Arc::clone(&channel);
@@ -142,6 +145,7 @@ fn the_room_of_a_channel_is_somebody_who_waits_for_an_item() {
 
 #[test]
 fn an_item_for_which_somebody_waits_is_told_to_nobody_else() {
+    let _bound = bounded();
     sim::run(0, || {
         let queue = Arc::new(Queue::new());
         let theirs = Arc::clone(&queue);
@@ -201,6 +205,7 @@ fn many_descriptors_come_in_the_order_of_their_readiness() {
 
 #[test]
 fn what_can_not_be_watched_counts_as_ready() {
+    let _bound = bounded();
     let file = File::open("/proc/self/exe").unwrap();
     assert_eq!(wait_any(&[&readable(&file)]), 0);
     let (reader, _writer) = io::pipe().unwrap();
@@ -230,5 +235,6 @@ fn a_plain_thread_waits_as_well() {
 #[test]
 #[should_panic(expected = "there are no objects to wait for")]
 fn nothing_to_wait_for_is_a_mistake() {
+    let _bound = bounded();
     wait_any(&[]);
 }

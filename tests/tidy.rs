@@ -6,11 +6,13 @@
 
 #[path = "tidy/bites.rs"]
 mod bites;
+mod bounded;
 #[path = "tidy/source.rs"]
 mod source;
 #[path = "tidy/words.rs"]
 mod words;
 
+use bounded::bounded;
 use source::{Owners, Source};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -132,6 +134,9 @@ const SEARCHED: &[&str] = &[
 /// knows where it may run.
 const LOG_FILE: &str = "src/sys/report.rs";
 
+/// Folders of `tests/` that are packages of their own.
+const OTHER_PACKAGES: &[&str] = &["compile_fail", "monkey_builds", "panic_abort", "unmodified"];
+
 /// Macros that stand for unfinished work.
 const UNFINISHED_MACROS: &[&str] = &["todo", "unimplemented", "dbg"];
 
@@ -150,6 +155,7 @@ type Project = BTreeMap<String, String>;
 
 #[test]
 fn the_project_keeps_its_house_rules() {
+    let _bound = bounded();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut project = Project::new();
     for name in [
@@ -213,6 +219,9 @@ fn check(project: &Project) -> Vec<String> {
             .any(|inner| source.module().starts_with(inner));
         source.check_lengths(&mut out);
         source.check_ignored(&mut out);
+        if source.is_tested_here() {
+            source.check_bounds(&mut out);
+        }
         if source.is_ours() {
             source.check_room(&owners, &mut out);
             source.check_doors(&mut out);

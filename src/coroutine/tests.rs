@@ -1,5 +1,6 @@
 //! What any way to switch has to keep: everything that the compiler believes to be kept.
 
+use crate::bounded::bounded;
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
 use std::hint::black_box;
@@ -28,6 +29,7 @@ fn leave(suspender: Suspender) {
 
 #[test]
 fn body_and_resumer_take_turns() {
+    let _bound = bounded();
     let said = RefCell::new(String::new());
     run(
         |suspender| {
@@ -65,6 +67,7 @@ fn keep_many(seed: u64, switch: &mut dyn FnMut()) {
 
 #[test]
 fn nothing_in_registers_is_lost_on_either_side() {
+    let _bound = bounded();
     let mut pool = Pool::new();
     let ended = Rc::new(Cell::new(0));
     let mut coroutines: Vec<_> = (0..3)
@@ -90,6 +93,7 @@ fn nothing_in_registers_is_lost_on_either_side() {
 
 #[test]
 fn a_body_is_kept_at_its_alignment_and_dropped_once() {
+    let _bound = bounded();
     #[repr(align(256))]
     struct Wide(Rc<()>, [u8; 300]);
 
@@ -109,6 +113,7 @@ fn a_body_is_kept_at_its_alignment_and_dropped_once() {
 
 #[test]
 fn calls_find_their_stack_aligned() {
+    let _bound = bounded();
     // What is spilled to the stack by aligned instructions faults otherwise.
     #[repr(align(16))]
     struct Aligned([u8; 16]);
@@ -128,6 +133,7 @@ fn calls_find_their_stack_aligned() {
 
 #[test]
 fn a_panic_is_caught_within_its_body() {
+    let _bound = bounded();
     let caught = Cell::new(0);
     run(
         |suspender| {
@@ -147,6 +153,7 @@ fn a_panic_is_caught_within_its_body() {
 
 #[test]
 fn one_may_be_left_from_the_stack_of_another_that_it_runs() {
+    let _bound = bounded();
     let said = RefCell::new(String::new());
     run(
         |outer| {
@@ -170,6 +177,7 @@ fn one_may_be_left_from_the_stack_of_another_that_it_runs() {
 
 #[test]
 fn a_backtrace_can_be_taken_within_a_body() {
+    let _bound = bounded();
     #[inline(never)]
     fn who_asks_for_it() -> String {
         black_box(Backtrace::force_capture().to_string())
@@ -192,6 +200,7 @@ fn a_backtrace_can_be_taken_within_a_body() {
 #[test]
 #[should_panic(expected = "in use")]
 fn the_stack_of_a_suspended_body_is_not_given_away() {
+    let _bound = bounded();
     let mut pool = Pool::new();
     // SAFETY: it borrows nothing, and is leaked.
     let mut coroutine = unsafe { Coroutine::new(pool.take(None).unwrap(), leave) };

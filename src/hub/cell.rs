@@ -328,6 +328,7 @@ impl<R> Slot<R> {
 
 #[cfg(test)]
 mod tests {
+    use crate::bounded::bounded;
     use std::sync::mpsc;
     use std::thread;
     use std::time::Duration;
@@ -341,6 +342,7 @@ mod tests {
 
     #[test]
     fn a_cell_is_used_again_whatever_the_type_of_its_result() {
+        let _bound = bounded();
         run(|| {
             assert_eq!(spawn(|| 1_u8).join().unwrap(), 1);
             assert_eq!(kept(), 1);
@@ -353,6 +355,7 @@ mod tests {
 
     #[test]
     fn a_cell_with_a_large_result_goes_back_to_the_allocator() {
+        let _bound = bounded();
         run(|| {
             assert_eq!(spawn(|| [7_u8; 4096]).join().unwrap(), [7; 4096]);
             assert_eq!(kept(), 0);
@@ -361,6 +364,7 @@ mod tests {
 
     #[test]
     fn no_more_cells_are_kept_than_a_burst_needs() {
+        let _bound = bounded();
         run(|| {
             let burst: Vec<_> = (0..super::CELLS_KEPT + 10).map(|_| spawn(|| ())).collect();
             crate::joinall(burst);
@@ -370,6 +374,7 @@ mod tests {
 
     #[test]
     fn a_detached_greenlets_cell_is_kept_at_its_end() {
+        let _bound = bounded();
         run(|| {
             drop(spawn(|| ()));
             assert_eq!(kept(), 0);
@@ -380,6 +385,7 @@ mod tests {
 
     #[test]
     fn a_count_that_another_thread_lets_go_of_last_comes_home() {
+        let _bound = bounded();
         run(|| {
             let (sender, receiver) = mpsc::channel();
             let parked = spawn(crate::thread::park);
@@ -406,6 +412,7 @@ mod tests {
 
     #[test]
     fn a_task_may_outlive_its_hub() {
+        let _bound = bounded();
         let name = run(|| {
             let greenlet = spawn(|| ());
             let name = greenlet.thread().clone();

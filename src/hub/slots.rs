@@ -59,9 +59,11 @@ impl<T> Default for Slots<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
 
     #[test]
     fn indices_are_small_and_reused() {
+        let _bound = bounded();
         let mut slots = Slots::new();
         let (a, b) = (slots.insert("a"), slots.insert("b"));
         assert_eq!((a, b), (0, 1));

@@ -132,10 +132,12 @@ fn exercise() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
 
     #[test]
     #[cfg_attr(feature = "sanitizer", ignore = "it brings an allocator")]
     fn that_of_libc_is_known() {
+        let _bound = bounded();
         look();
         assert!(is_libcs());
     }

@@ -154,9 +154,11 @@ impl Green<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
 
     #[test]
     fn times_beyond_the_clock_are_its_end() {
+        let _bound = bounded();
         let mut time = timespec_of(1_500_000_000);
         assert_eq!((time.tv_sec, time.tv_nsec), (1, 500_000_000));
         assert!(is_valid(&time));

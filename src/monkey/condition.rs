@@ -304,9 +304,11 @@ pub(super) unsafe extern "C" fn cnd_broadcast(condition: *mut c_void) -> c_int {
 #[cfg(all(test, target_env = "gnu"))]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
 
     #[test]
     fn attributes_of_a_variable_are_read_where_libc_keeps_them() {
+        let _bound = bounded();
         let layout = layout().unwrap();
         for clock in [libc::CLOCK_REALTIME, libc::CLOCK_MONOTONIC] {
             // SAFETY: initialised attributes.
@@ -329,6 +331,7 @@ mod tests {
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn the_functions_behind_are_those_of_today() {
+        let _bound = bounded();
         let (name, version) = (c"pthread_cond_wait", c"GLIBC_2.3.2");
         // SAFETY: C strings.
         let today = unsafe { libc::dlvsym(libc::RTLD_NEXT, name.as_ptr(), version.as_ptr()) };

@@ -151,12 +151,14 @@ fn map_page(fd: i32) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
 
     /// Numbers that no test program has open, since others use this table as well.
     const FD: i32 = i32::MAX - 7;
 
     #[test]
     fn a_life_ends_once_and_only_if_somebody_knew_of_it() {
+        let _bound = bounded();
         assert_eq!(end(FD), None, "nobody has ever asked");
         assert_eq!(claim(FD, 3), Some(0));
         assert_eq!(claim(FD, 3), Some(0));
@@ -167,6 +169,7 @@ mod tests {
 
     #[test]
     fn two_hubs_are_several() {
+        let _bound = bounded();
         assert_eq!(claim(FD + 1, 0), Some(0));
         assert_eq!(claim(FD + 1, 4), Some(0));
         assert_eq!(end(FD + 1), Some((0, Owner::Several)));
@@ -174,6 +177,7 @@ mod tests {
 
     #[test]
     fn those_known_are_found_in_any_range() {
+        let _bound = bounded();
         let fd = FD - 100;
         claim(fd, 1);
         claim(fd + 2, 1);
@@ -190,6 +194,7 @@ mod tests {
 
     #[test]
     fn what_is_no_number_has_no_life() {
+        let _bound = bounded();
         assert_eq!(claim(-1, 0), None);
         assert_eq!(end(i32::MIN), None);
         assert_eq!(of(-1), 0);

@@ -123,8 +123,42 @@ impl Next {
     fn look(&self) -> *mut c_void {
         // SAFETY: the name ends with NUL; dlsym may be called at any time after the loader.
         let found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
+        #[cfg(feature = "sanitizer")]
+        let found = sanitizer::interceptor(self.name).unwrap_or(found);
         self.found.store(found, Ordering::Relaxed);
         found
+    }
+}
+
+/// AddressSanitizer learns of threads by functions of its own. They are weak, so the hooks of the
+/// same names win over them, and they are not in the next object either.
+#[cfg(feature = "sanitizer")]
+mod sanitizer {
+    use std::ffi::{CStr, c_void};
+
+    macro_rules! interceptors {
+        ($($interceptor:ident = $name:literal;)*) => {
+            unsafe extern "C" {
+                $(safe static $interceptor: c_void;)*
+            }
+
+            /// The interceptor of the function of that name.
+            pub(super) fn interceptor(name: &CStr) -> Option<*mut c_void> {
+                $(if name == $name {
+                    return Some((&raw const $interceptor).cast_mut());
+                })*
+                None
+            }
+        };
+    }
+
+    interceptors! {
+        __interceptor_pthread_create = c"pthread_create";
+        __interceptor_pthread_join = c"pthread_join";
+        __interceptor_pthread_tryjoin_np = c"pthread_tryjoin_np";
+        __interceptor_pthread_timedjoin_np = c"pthread_timedjoin_np";
+        __interceptor_pthread_detach = c"pthread_detach";
+        __interceptor_pthread_exit = c"pthread_exit";
     }
 }
 
@@ -142,9 +176,11 @@ pub(super) use next;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
 
     #[test]
     fn results_and_failures_are_told_apart() {
+        let _bound = bounded();
         // SAFETY: getppid takes nothing; closing -1 fails.
         let (parent, failed) = unsafe { (raw!(SYS_getppid), raw!(SYS_close, -1i32)) };
         assert!(parent > 0);

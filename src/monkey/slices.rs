@@ -79,6 +79,7 @@ impl Rest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
 
     fn slice(bytes: &[u8]) -> iovec {
         iovec {
@@ -89,6 +90,7 @@ mod tests {
 
     #[test]
     fn the_rest_begins_in_the_middle_of_a_slice() {
+        let _bound = bounded();
         let (a, b, c) = ([0u8; 3], [0u8; 0], [0u8; 5]);
         let all = [slice(&a), slice(&b), slice(&c)];
         assert_eq!(total(&all), 8);
@@ -111,6 +113,7 @@ mod tests {
 
     #[test]
     fn of_very_many_slices_the_first_are_taken() {
+        let _bound = bounded();
         let byte = [0u8];
         let all = vec![slice(&byte); 1000];
         assert_eq!(Rest::new(&all, 0).as_slice().len(), SLICES);

@@ -169,6 +169,7 @@ pub(super) fn each<A: ToSocketAddrs, T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
 
     fn all(addrs: impl ToSocketAddrs) -> Vec<SocketAddr> {
         addrs.to_socket_addrs().unwrap().collect()
@@ -176,6 +177,7 @@ mod tests {
 
     #[test]
     fn every_form_of_a_literal_is_the_same_address() {
+        let _bound = bounded();
         let ip = Ipv4Addr::new(77, 88, 21, 11);
         let wanted = vec![SocketAddr::from((ip, 80))];
         assert_eq!(all(wanted[0]), wanted);
@@ -191,6 +193,7 @@ mod tests {
 
     #[test]
     fn literals_of_the_sixth_version() {
+        let _bound = bounded();
         let wanted: Vec<SocketAddr> = vec!["[2a02:6b8:0:1::1]:53".parse().unwrap()];
         assert_eq!(all(("2a02:6b8:0:1::1", 53)), wanted);
         assert_eq!(all("[2a02:6b8:0:1::1]:53"), wanted);
@@ -204,6 +207,7 @@ mod tests {
 
     #[test]
     fn a_string_without_a_proper_port_is_invalid() {
+        let _bound = bounded();
         for text in [
             "127.0.0.1",
             "127.0.0.1:",
@@ -218,6 +222,7 @@ mod tests {
 
     #[test]
     fn localhost_is_this_host() {
+        let _bound = bounded();
         assert!(
             all("localhost:7")
                 .iter()
@@ -227,6 +232,7 @@ mod tests {
 
     #[test]
     fn the_last_error_is_the_one_to_see() {
+        let _bound = bounded();
         let none: &[SocketAddr] = &[];
         let error = each(none, |_| Ok(())).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);

@@ -80,10 +80,12 @@ pub(crate) fn accept_through<P>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
     use crate::sys::socket::Kind;
 
     #[test]
     fn pauses_double_up_to_a_second() {
+        let _bound = bounded();
         let backoff = Backoff::default();
         let error = io::Error::from_raw_os_error(24);
         assert!(socket::is_exhaustion(&error));
@@ -95,6 +97,7 @@ mod tests {
 
     #[test]
     fn other_errors_are_returned_without_a_pause() {
+        let _bound = bounded();
         let source = Source::new(socket::open(socket::UNIX, Kind::Stream).unwrap());
         let backoff = Backoff::default();
         let error = backoff.accept(&source).map(drop).unwrap_err();

@@ -198,6 +198,7 @@ fn retry_after<R>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
     use std::time::Instant;
 
     fn busy() -> io::Error {
@@ -210,6 +211,7 @@ mod tests {
 
     #[test]
     fn a_timed_retry_goes_on_until_it_succeeds() {
+        let _bound = bounded();
         let mut tries = 0;
         let done = retry_on_timer(&source(), |_| {
             tries += 1;
@@ -220,6 +222,7 @@ mod tests {
 
     #[test]
     fn a_timed_retry_keeps_to_the_write_timeout() {
+        let _bound = bounded();
         let source = source();
         source
             .set_timeout(Interest::Write, Some(Duration::from_millis(20)))
@@ -232,6 +235,7 @@ mod tests {
 
     #[test]
     fn a_timed_retry_tries_once_in_nonblocking_mode() {
+        let _bound = bounded();
         let source = source();
         source.set_nonblocking(true).unwrap();
         let mut tries = 0;
@@ -247,6 +251,7 @@ mod tests {
 
     #[test]
     fn a_deadline_too_far_away_is_none() {
+        let _bound = bounded();
         assert_eq!(Deadline::after(Some(Duration::MAX)).left(), None);
         assert_eq!(Deadline::after(None).left(), None);
         assert_eq!(

@@ -69,10 +69,12 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
     use crate::poller::Registry;
 
     #[test]
     fn numbers_are_known_until_they_are_removed() {
+        let _bound = bounded();
         let mut registry = Registry::<u8>::new();
         let mut numbers = Numbers::default();
         let mut known = |life| Known {

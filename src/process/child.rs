@@ -348,6 +348,7 @@ impl fmt::Debug for Child {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
     use crate::greenlet::{iwait, spawn_local};
     use crate::process::Command;
 
@@ -360,6 +361,7 @@ mod tests {
 
     #[test]
     fn without_a_pidfd_a_child_is_waited_for_all_the_same() {
+        let _bound = bounded();
         let mut child = without_pidfd(Command::new("sh").args(["-c", "sleep 0.02; exit 7"]));
         let other = spawn_local(|| ());
         assert_eq!(child.wait_timeout(Duration::from_millis(1)).unwrap(), None);
@@ -369,6 +371,7 @@ mod tests {
 
     #[test]
     fn without_a_pidfd_children_can_be_waited_for_together() {
+        let _bound = bounded();
         let slow = without_pidfd(Command::new("sleep").arg("60"));
         let fast = without_pidfd(Command::new("sleep").arg("0.01"));
         let mut children = [slow, fast];

@@ -196,9 +196,11 @@ impl fmt::Debug for Events {
 #[cfg(test)]
 mod tests {
     use super::Events;
+    use crate::bounded::bounded;
 
     #[test]
     fn what_is_broken_is_told_as_what_was_asked_for() {
+        let _bound = bounded();
         let told = Events::READ.answer(Events::HANGUP);
         assert_eq!(told, Events::READ | Events::HANGUP);
         let told = Events::WRITE.answer(Events::READ | Events::ERROR);
@@ -208,6 +210,7 @@ mod tests {
 
     #[test]
     fn the_question_leaves_out_what_is_told_unasked() {
+        let _bound = bounded();
         let asked = Events::READ | Events::ERROR | Events::EDGE;
         assert_eq!(asked.question(), (Events::READ | Events::EDGE).0);
     }

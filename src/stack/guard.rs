@@ -243,9 +243,11 @@ fn keeps_out(page: *mut libc::c_void) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
 
     #[test]
     fn a_guard_is_one_that_the_kernel_itself_runs_into() {
+        let _bound = bounded();
         let bytes = size::page_bytes();
         // SAFETY: a page of this test's own, unmapped at its end.
         unsafe {

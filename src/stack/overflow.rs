@@ -308,9 +308,11 @@ impl Write for Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
 
     #[test]
     fn numbers_and_long_texts_fit_the_message() {
+        let _bound = bounded();
         let mut message = Message {
             text: [0; MESSAGE_BYTES_MAX],
             used: 0,

@@ -185,9 +185,11 @@ fn class(bytes: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
 
     #[test]
     fn a_named_size_is_all_usable_and_wastes_at_most_a_fifth() {
+        let _bound = bounded();
         for bytes in [
             size_min(),
             size_min() + 1,
@@ -210,6 +212,7 @@ mod tests {
 
     #[test]
     fn the_built_in_size_counts_its_guard() {
+        let _bound = bounded();
         let layout = Layout::of(None).unwrap();
         assert_eq!(layout.slot, BUILT_IN);
         assert_eq!(layout.nominal, BUILT_IN);
@@ -218,6 +221,7 @@ mod tests {
 
     #[test]
     fn classes_are_few() {
+        let _bound = bounded();
         let classes: std::collections::BTreeSet<_> =
             ((16 << 10)..(1 << 20)).step_by(1000).map(class).collect();
         assert!(classes.len() <= 25, "{}", classes.len());

@@ -121,6 +121,7 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
 
     const LAYOUT: Layout = Layout {
         nominal: 8192,
@@ -131,6 +132,7 @@ mod tests {
     // Addresses no slab of another test can have: below vm.mmap_min_addr.
     #[test]
     fn finds_the_slot_and_its_guard_until_removed() {
+        let _bound = bounded();
         let index = enter(0x1000, 0x1000 + 3 * LAYOUT.slot, &LAYOUT).unwrap();
         let place = find(0x1000 + LAYOUT.slot + 5).unwrap();
         assert_eq!(

@@ -3,6 +3,7 @@
 
 use super::guard::GuardKind;
 use super::*;
+use crate::bounded::bounded;
 use std::io::ErrorKind;
 use std::process::{Command, Output};
 
@@ -70,6 +71,7 @@ fn fill(stack: &Stack, byte: u8) {
 
 #[test]
 fn the_stack_given_last_is_taken_first() {
+    let _bound = bounded();
     let mut pool = Pool::new();
     let a = pool.take(None).unwrap();
     let b = pool.take(None).unwrap();
@@ -83,6 +85,7 @@ fn the_stack_given_last_is_taken_first() {
 
 #[test]
 fn each_size_class_has_stacks_of_its_own() {
+    let _bound = bounded();
     let mut pool = Pool::new();
     let small = pool.take(Some(65_536)).unwrap();
     let large = pool.take(Some(3 << 20)).unwrap();
@@ -96,6 +99,7 @@ fn each_size_class_has_stacks_of_its_own() {
 
 #[test]
 fn stacks_are_aligned_coloured_and_do_not_overlap() {
+    let _bound = bounded();
     let mut pool = Pool::new();
     let stacks: Vec<_> = (0..64).map(|_| pool.take(None).unwrap()).collect();
     let page = size::page_bytes();
@@ -121,6 +125,7 @@ fn stacks_are_aligned_coloured_and_do_not_overlap() {
 
 #[test]
 fn the_whole_usable_range_can_be_written() {
+    let _bound = bounded();
     let mut pool = Pool::new();
     for size in [None, Some(size::size_min()), Some(100_000), Some(8 << 20)] {
         let stack = pool.take(size).unwrap();
@@ -133,6 +138,7 @@ fn the_whole_usable_range_can_be_written() {
 
 #[test]
 fn high_water_is_where_the_lowest_page_was_touched() {
+    let _bound = bounded();
     let mut pool = Pool::new();
     let stack = pool.take(None).unwrap();
     assert_eq!(stack.high_water(), 0);
@@ -147,6 +153,7 @@ fn high_water_is_where_the_lowest_page_was_touched() {
 
 #[test]
 fn sizes_out_of_range_are_refused_by_name() {
+    let _bound = bounded();
     let mut pool = Pool::new();
     for size in [0, 1, size::size_min() - 1, (1 << 30) + 1, usize::MAX] {
         for why in [
@@ -167,6 +174,7 @@ fn sizes_out_of_range_are_refused_by_name() {
 
 #[test]
 fn the_default_size_can_be_set_and_set_back() {
+    let _bound = bounded();
     let out = in_child("tests::the_default_size_can_be_set_and_set_back", || {
         let mut pool = Pool::new();
         let built_in = default_stack_size();
@@ -193,6 +201,7 @@ fn the_default_size_can_be_set_and_set_back() {
 
 #[test]
 fn stats_count_what_is_out_and_what_is_back() {
+    let _bound = bounded();
     let mut pool = Pool::new();
     let stacks: Vec<_> = (0..100).map(|_| pool.take(None).unwrap()).collect();
     assert_eq!((pool.stats().live, pool.stats().pooled), (100, 0));
@@ -206,6 +215,7 @@ fn stats_count_what_is_out_and_what_is_back() {
 
 #[test]
 fn a_stack_of_another_pool_is_not_taken_back() {
+    let _bound = bounded();
     let (mut ours, mut theirs) = (Pool::new(), Pool::new());
     let keep = ours.take(None).unwrap();
     theirs.give(ours.take(None).unwrap());
@@ -220,6 +230,7 @@ fn a_stack_of_another_pool_is_not_taken_back() {
 #[test]
 #[cfg_attr(feature = "sanitizer", ignore = "ASan's shadow counts as memory")]
 fn a_hundred_thousand_stacks_take_few_maps_and_no_memory() {
+    let _bound = bounded();
     if guard::kind() == GuardKind::Mprotect {
         return; // Two maps each, by nature: see the test of its limit.
     }
@@ -241,6 +252,7 @@ fn a_hundred_thousand_stacks_take_few_maps_and_no_memory() {
 
 #[test]
 fn trim_gives_memory_back_and_spares_the_hot_set() {
+    let _bound = bounded();
     let mut pool = Pool::new();
     let stacks: Vec<_> = (0..200).map(|_| pool.take(Some(65_536)).unwrap()).collect();
     for stack in &stacks {
@@ -270,6 +282,7 @@ fn trim_gives_memory_back_and_spares_the_hot_set() {
 
 #[test]
 fn guards_survive_trim() {
+    let _bound = bounded();
     let mut pool = Pool::new();
     let stacks: Vec<_> = (0..70).map(|_| pool.take(Some(65_536)).unwrap()).collect();
     for stack in stacks {
@@ -304,6 +317,7 @@ fn write_by_kernel(address: usize) -> Result<(), i32> {
 
 #[test]
 fn a_syscall_given_a_guard_says_efault() {
+    let _bound = bounded();
     let mut pool = Pool::new();
     // Across the first batches of guards, and both ends of each guard.
     for _ in 0..40 {
@@ -318,6 +332,7 @@ fn a_syscall_given_a_guard_says_efault() {
 #[test]
 #[cfg_attr(feature = "sanitizer", ignore = "ASan's shadow is beyond any limit")]
 fn beyond_the_address_space_limit_take_fails_and_malloc_works() {
+    let _bound = bounded();
     let out = in_child(
         "tests::beyond_the_address_space_limit_take_fails_and_malloc_works",
         || {
@@ -351,6 +366,7 @@ fn beyond_the_address_space_limit_take_fails_and_malloc_works() {
 
 #[test]
 fn the_map_budget_ends_in_an_error_that_names_it() {
+    let _bound = bounded();
     if guard::kind() != GuardKind::Mprotect {
         return; // The other kinds need no maps.
     }
@@ -386,6 +402,7 @@ fn the_map_budget_ends_in_an_error_that_names_it() {
 
 #[test]
 fn the_guard_kind_is_the_one_forced() {
+    let _bound = bounded();
     let kind = Pool::new().stats().guard;
     if cfg!(greenroom_guard_mprotect) {
         assert_eq!(kind, GuardKind::Mprotect);
@@ -398,6 +415,7 @@ fn the_guard_kind_is_the_one_forced() {
 
 #[test]
 fn drop_unmaps_all_but_the_slab_of_a_stack_that_is_out() {
+    let _bound = bounded();
     let mut pool = Pool::new();
     let mut stacks: Vec<_> = (0..100).map(|_| pool.take(None).unwrap()).collect();
     let held = stacks.pop().unwrap();
@@ -418,6 +436,7 @@ fn drop_unmaps_all_but_the_slab_of_a_stack_that_is_out() {
 
 #[test]
 fn a_forked_child_can_go_on_with_pools_old_and_new() {
+    let _bound = bounded();
     let mut pool = Pool::new();
     let old = pool.take(None).unwrap();
     fill(&old, 1);
@@ -445,6 +464,7 @@ fn a_forked_child_can_go_on_with_pools_old_and_new() {
 
 #[test]
 fn locked_memory_does_not_keep_guards_away() {
+    let _bound = bounded();
     let out = in_child("tests::locked_memory_does_not_keep_guards_away", || {
         // SAFETY: concerns this process only. It may be refused for want of privilege.
         if unsafe { libc::mlockall(libc::MCL_FUTURE) } == 0 {

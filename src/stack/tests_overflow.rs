@@ -2,6 +2,7 @@
 
 use super::tests::in_child;
 use super::*;
+use crate::bounded::bounded;
 use std::arch::asm;
 use std::hint::black_box;
 use std::os::unix::process::ExitStatusExt;
@@ -126,6 +127,7 @@ fn depth_in(out: &Output) -> usize {
 
 #[test]
 fn recursion_on_main_is_named_and_aborts() {
+    let _bound = bounded();
     let out = in_child(
         "tests_overflow::recursion_on_main_is_named_and_aborts",
         || {
@@ -145,6 +147,7 @@ fn recursion_on_main_is_named_and_aborts() {
 
 #[test]
 fn the_default_size_is_named_as_it_is_set() {
+    let _bound = bounded();
     let out = in_child(
         "tests_overflow::the_default_size_is_named_as_it_is_set",
         || {
@@ -157,6 +160,7 @@ fn the_default_size_is_named_as_it_is_set() {
 #[test]
 #[cfg_attr(feature = "sanitizer", ignore = "the frame's shadow faults first")]
 fn one_large_frame_is_named_too() {
+    let _bound = bounded();
     let out = in_child("tests_overflow::one_large_frame_is_named_too", || {
         overflow_a_stack(Some(65_536), one_large_frame);
     });
@@ -165,6 +169,7 @@ fn one_large_frame_is_named_too() {
 
 #[test]
 fn recursion_on_a_std_thread_is_named() {
+    let _bound = bounded();
     let out = in_child("tests_overflow::recursion_on_a_std_thread_is_named", || {
         let _ = std::thread::spawn(|| overflow_a_stack(Some(65_536), recurse)).join();
     });
@@ -192,6 +197,7 @@ fn on_raw_pthread(f: extern "C" fn(*mut libc::c_void) -> *mut libc::c_void) {
 
 #[test]
 fn recursion_on_a_raw_pthread_is_named() {
+    let _bound = bounded();
     let out = in_child(
         "tests_overflow::recursion_on_a_raw_pthread_is_named",
         || {
@@ -203,6 +209,7 @@ fn recursion_on_a_raw_pthread_is_named() {
 
 #[test]
 fn a_write_into_a_guard_from_elsewhere_aborts_without_a_name() {
+    let _bound = bounded();
     let name = "tests_overflow::a_write_into_a_guard_from_elsewhere_aborts_without_a_name";
     let out = in_child(name, || {
         overflow::install();
@@ -233,6 +240,7 @@ fn overflow_a_stack_of_others() {
 #[test]
 #[cfg_attr(feature = "sanitizer", ignore = "ASan reports it")]
 fn a_greenlet_that_overflows_a_stack_of_others_is_named_and_dies_as_it_would() {
+    let _bound = bounded();
     let name = "tests_overflow::\
                 a_greenlet_that_overflows_a_stack_of_others_is_named_and_dies_as_it_would";
     let out = in_child(name, || {
@@ -249,6 +257,7 @@ fn a_greenlet_that_overflows_a_stack_of_others_is_named_and_dies_as_it_would() {
 #[test]
 #[cfg_attr(feature = "sanitizer", ignore = "ASan reports it")]
 fn an_os_thread_that_overflows_a_stack_of_others_gets_no_message() {
+    let _bound = bounded();
     let name = "tests_overflow::an_os_thread_that_overflows_a_stack_of_others_gets_no_message";
     let out = in_child(name, || {
         overflow::set_describer(|_| false);
@@ -266,6 +275,7 @@ extern "C" fn step_over_the_guard() {
 
 #[test]
 fn a_frame_that_steps_over_its_guard_into_the_next_is_named() {
+    let _bound = bounded();
     let name = "tests_overflow::a_frame_that_steps_over_its_guard_into_the_next_is_named";
     let out = in_child(name, || {
         overflow::set_describer(|out| out.write_str("greenlet #3").is_ok());
@@ -284,6 +294,7 @@ extern "C" fn run_into_the_slot_above() {
 #[test]
 #[cfg_attr(feature = "sanitizer", ignore = "ASan reports it")]
 fn a_buffer_overrun_into_the_slot_above_is_no_overflow() {
+    let _bound = bounded();
     let name = "tests_overflow::a_buffer_overrun_into_the_slot_above_is_no_overflow";
     let out = in_child(name, || {
         overflow_a_stack(Some(65_536), run_into_the_slot_above);
@@ -312,6 +323,7 @@ fn assert_plain_sigsegv(out: &Output) {
 #[test]
 #[cfg_attr(feature = "sanitizer", ignore = "ASan reports it")]
 fn a_null_read_on_a_stack_dies_of_sigsegv() {
+    let _bound = bounded();
     let out = in_child(
         "tests_overflow::a_null_read_on_a_stack_dies_of_sigsegv",
         || {
@@ -324,6 +336,7 @@ fn a_null_read_on_a_stack_dies_of_sigsegv() {
 #[test]
 #[cfg_attr(feature = "sanitizer", ignore = "ASan reports it")]
 fn a_null_read_elsewhere_dies_of_sigsegv() {
+    let _bound = bounded();
     let out = in_child(
         "tests_overflow::a_null_read_elsewhere_dies_of_sigsegv",
         || {
@@ -337,6 +350,7 @@ fn a_null_read_elsewhere_dies_of_sigsegv() {
 #[test]
 #[cfg_attr(feature = "sanitizer", ignore = "ASan reports it")]
 fn the_main_threads_own_overflow_gets_stds_message() {
+    let _bound = bounded();
     let name = "tests_overflow::the_main_threads_own_overflow_gets_stds_message";
     let out = in_child(name, || {
         overflow::install();
@@ -356,6 +370,7 @@ fn the_main_threads_own_overflow_gets_stds_message() {
 #[test]
 #[cfg_attr(feature = "sanitizer", ignore = "ASan reports it")]
 fn a_std_threads_own_overflow_gets_stds_message() {
+    let _bound = bounded();
     let name = "tests_overflow::a_std_threads_own_overflow_gets_stds_message";
     let out = in_child(name, || {
         overflow::install();
@@ -406,6 +421,7 @@ fn raise_segv() {
 
 #[test]
 fn a_full_handler_gets_the_faults_that_are_not_ours() {
+    let _bound = bounded();
     let name = "tests_overflow::a_full_handler_gets_the_faults_that_are_not_ours";
     let out = in_child(name, || {
         before_ours(full_handler as *const () as usize, libc::SA_SIGINFO);
@@ -416,6 +432,7 @@ fn a_full_handler_gets_the_faults_that_are_not_ours() {
 
 #[test]
 fn a_plain_handler_gets_the_faults_that_are_not_ours() {
+    let _bound = bounded();
     let name = "tests_overflow::a_plain_handler_gets_the_faults_that_are_not_ours";
     let out = in_child(name, || {
         before_ours(plain_handler as *const () as usize, 0);
@@ -426,6 +443,7 @@ fn a_plain_handler_gets_the_faults_that_are_not_ours() {
 
 #[test]
 fn a_one_shot_handler_has_one_turn() {
+    let _bound = bounded();
     let out = in_child("tests_overflow::a_one_shot_handler_has_one_turn", || {
         before_ours(returning_handler as *const () as usize, libc::SA_RESETHAND);
         raise_segv();
@@ -437,6 +455,7 @@ fn a_one_shot_handler_has_one_turn() {
 
 #[test]
 fn an_ignored_signal_is_ignored_but_a_fault_is_not() {
+    let _bound = bounded();
     let out = in_child(
         "tests_overflow::an_ignored_signal_is_ignored_but_a_fault_is_not",
         || {
@@ -452,6 +471,7 @@ fn an_ignored_signal_is_ignored_but_a_fault_is_not() {
 
 #[test]
 fn a_sent_signal_with_the_default_action_kills() {
+    let _bound = bounded();
     let out = in_child(
         "tests_overflow::a_sent_signal_with_the_default_action_kills",
         || {
@@ -483,6 +503,7 @@ extern "C" fn alt_stack_comes_and_goes(_: *mut libc::c_void) -> *mut libc::c_voi
 #[test]
 #[cfg_attr(feature = "sanitizer", ignore = "ASan makes one for every thread")]
 fn an_alternate_stack_is_made_where_there_is_none_and_freed() {
+    let _bound = bounded();
     let name = "tests_overflow::an_alternate_stack_is_made_where_there_is_none_and_freed";
     let out = in_child(name, || on_raw_pthread(alt_stack_comes_and_goes));
     assert_eq!(out.status.code(), Some(0), "{:?}", out.status);

@@ -8,6 +8,7 @@
 //!
 //! Caught when the code is broken on purpose (tried, and restored): see each test.
 
+use crate::bounded::bounded;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -124,6 +125,7 @@ fn mutex() -> Rc<(RawMutex, Room)> {
 // Caught: `unlock` that stores FREE instead of comparing; `lock_slowly` that does not look again.
 #[test]
 fn a_mutex_is_had_by_one_of_three() {
+    let _bound = bounded();
     explore(2, || {
         let shared = mutex();
         end([(); 3].map(|()| thread(&shared, |shared| use_mutex(shared, never))));
@@ -134,6 +136,7 @@ fn a_mutex_is_had_by_one_of_three() {
 // Caught: a `Place` that does not pass on; a kill that leaves its place in the list.
 #[test]
 fn a_mutex_outlives_a_kill_of_one_who_waits_for_it() {
+    let _bound = bounded();
     explore(3, || {
         let shared = mutex();
         let victim = thread(&shared, |shared| {
@@ -155,6 +158,7 @@ fn a_mutex_outlives_a_kill_of_one_who_waits_for_it() {
 // Caught: one who was handed the lock as its time was up, and goes without it.
 #[test]
 fn a_mutex_outlives_one_who_gives_up_waiting_for_it() {
+    let _bound = bounded();
     explore(2, || {
         let shared = mutex();
         let patient = || thread(&shared, |shared| use_mutex(shared, never));
@@ -174,6 +178,7 @@ fn take_and_give(semaphore: &RawSemaphore, deadline: fn() -> Option<u64>) {
 // Caught: `give` that adds its permit although somebody has begun to wait.
 #[test]
 fn a_permit_is_not_lost_among_three() {
+    let _bound = bounded();
     explore(2, || {
         let shared = Rc::new(RawSemaphore::new(1, 1));
         let patient = || thread(&shared, |shared| take_and_give(shared, never));
@@ -186,6 +191,7 @@ fn a_permit_is_not_lost_among_three() {
 // Caught: a look that takes; a hand-over that stops at one who looks.
 #[test]
 fn a_permit_is_shown_to_who_looks_and_had_by_who_takes() {
+    let _bound = bounded();
     explore(2, || {
         let shared = Rc::new(RawSemaphore::new(0, 9));
         let looks = thread(&shared, |shared| assert!(shared.look(never)));
@@ -202,6 +208,7 @@ fn a_permit_is_shown_to_who_looks_and_had_by_who_takes() {
 // Caught: a `Place` that does not pass on.
 #[test]
 fn a_permit_is_not_lost_with_one_who_is_killed() {
+    let _bound = bounded();
     explore(1, || {
         let shared = Rc::new(RawSemaphore::new(0, 9));
         let takes = || {
@@ -234,6 +241,7 @@ fn rwlock() -> Rc<(RawRwLock, Room)> {
 // Caught: an `unlock` that admits nobody.
 #[test]
 fn readers_and_writers_do_not_meet() {
+    let _bound = bounded();
     for last in [Access::Read, Access::Write] {
         explore(2, || {
             let shared = rwlock();
@@ -247,6 +255,7 @@ fn readers_and_writers_do_not_meet() {
 // Caught: one who gives up and leaves the mark that somebody waits.
 #[test]
 fn readers_do_not_wait_for_a_writer_that_gave_up() {
+    let _bound = bounded();
     explore(2, || {
         let shared = rwlock();
         // For good, as far as this is concerned.
@@ -264,6 +273,7 @@ fn readers_do_not_wait_for_a_writer_that_gave_up() {
 // Caught: a `downgrade` that admits nobody.
 #[test]
 fn readers_come_in_when_a_writer_becomes_one() {
+    let _bound = bounded();
     explore(2, || {
         let shared = rwlock();
         let writer = thread(&shared, |(lock, room)| {
@@ -283,6 +293,7 @@ fn readers_come_in_when_a_writer_becomes_one() {
 // Caught: a `wait` that looks before it locks the list, and not again.
 #[test]
 fn an_event_that_is_set_keeps_nobody() {
+    let _bound = bounded();
     explore(2, || {
         let shared = Rc::new(Event::new());
         let waits = || thread(&shared, Event::wait);
@@ -314,6 +325,7 @@ fn put_one((goods, filled): &Goods) {
 // Caught: a wait that releases the mutex before it stands in the list.
 #[test]
 fn a_notification_is_not_lost() {
+    let _bound = bounded();
     explore(1, || {
         let shared = Rc::new(Goods::default());
         end([
@@ -328,6 +340,7 @@ fn a_notification_is_not_lost() {
 // Caught: one who is killed before it has the mutex again, and keeps its notification.
 #[test]
 fn a_notification_is_not_lost_with_one_who_is_killed() {
+    let _bound = bounded();
     explore(2, || {
         let shared = Rc::new(Goods::default());
         let (victim, other) = (thread(&shared, take_one), thread(&shared, take_one));
@@ -346,6 +359,7 @@ fn a_notification_is_not_lost_with_one_who_is_killed() {
 // Caught: an attempt that is killed and leaves the others waiting.
 #[test]
 fn what_is_killed_while_it_is_done_is_done_by_the_next() {
+    let _bound = bounded();
     explore(3, || {
         let shared = Rc::new((Once::new(), Cell::new(0)));
         let call = |(once, done): &(Once, Cell<u32>)| {
@@ -364,6 +378,7 @@ fn what_is_killed_while_it_is_done_is_done_by_the_next() {
 // Caught: a last comer that does not count itself.
 #[test]
 fn all_who_meet_at_a_barrier_go_on() {
+    let _bound = bounded();
     explore(2, || {
         let shared = Rc::new(Barrier::new(3));
         let meet = || {

@@ -246,6 +246,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RLock<T> {
 
 #[cfg(test)]
 mod tests {
+    use crate::bounded::bounded;
     use std::sync::mpsc;
     use std::thread;
 
@@ -255,6 +256,7 @@ mod tests {
     /// An id has 24 bits for its hub's number.
     #[test]
     fn greenlets_of_two_hubs_are_two_owners_however_many_hubs_there_were_in_between() {
+        let _bound = bounded();
         static LOCK: RLock<()> = RLock::new(());
         let (locked, is_locked) = mpsc::channel();
         let (finish, finished) = mpsc::channel::<()>();

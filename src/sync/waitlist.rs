@@ -509,5 +509,4 @@ impl<P> Default for WaitList<P> {
 }
 
 #[cfg(test)]
-#[path = "waitlist_tests.rs"]
 mod tests;

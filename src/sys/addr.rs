@@ -176,9 +176,11 @@ impl From<&UnixAddr> for SockAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
 
     #[test]
     fn an_internet_address_survives_the_way_there_and_back() {
+        let _bound = bounded();
         for text in [
             "127.0.0.1:80",
             "255.1.2.3:65535",
@@ -194,6 +196,7 @@ mod tests {
 
     #[test]
     fn a_unix_address_survives_the_way_there_and_back() {
+        let _bound = bounded();
         let path = UnixAddr::from_pathname("/tmp/some.sock").unwrap();
         let back = SockAddr::from(&path).to_unix().unwrap();
         assert_eq!(back.as_pathname(), path.as_pathname());
@@ -208,6 +211,7 @@ mod tests {
 
     #[test]
     fn no_address_at_all_is_an_unnamed_unix_one() {
+        let _bound = bounded();
         let nothing = SockAddr {
             len: 0,
             ..SockAddr::room()
@@ -218,6 +222,7 @@ mod tests {
 
     #[test]
     fn a_path_without_its_nul_does_not_lose_the_datagram() {
+        let _bound = bounded();
         let mut full = SockAddr::of_family(libc::AF_UNIX, UNIX_SIZE + 1);
         full.put(PATH, &[b'x'; UNIX_SIZE - PATH]);
         assert!(full.to_unix().unwrap().is_unnamed());
@@ -225,6 +230,7 @@ mod tests {
 
     #[test]
     fn one_family_does_not_pass_for_another() {
+        let _bound = bounded();
         let inet: SocketAddr = "127.0.0.1:80".parse().unwrap();
         let error = SockAddr::from(&inet).to_unix().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);

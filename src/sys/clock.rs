@@ -50,9 +50,11 @@ pub(crate) fn saturating_add(ns: u64, duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
 
     #[test]
     fn instants_survive_the_round_trip() {
+        let _bound = bounded();
         let _ = *ORIGIN;
         let now = Instant::now();
         assert_eq!(instant_of(ns_of(now)), now);
@@ -62,6 +64,7 @@ mod tests {
 
     #[test]
     fn a_moment_before_the_origin_is_still_ordered() {
+        let _bound = bounded();
         let origin = ORIGIN.0;
         if let Some(before) = origin.checked_sub(Duration::from_millis(1)) {
             assert!(ns_of(before) < ORIGIN.1);
@@ -70,6 +73,7 @@ mod tests {
 
     #[test]
     fn far_future_is_never() {
+        let _bound = bounded();
         assert_eq!(saturating_add(1, Duration::MAX), u64::MAX);
     }
 }

@@ -161,6 +161,7 @@ unsafe extern "C" fn note_words(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
     use std::cell::RefCell;
     use std::thread;
 
@@ -191,6 +192,7 @@ mod tests {
 
     #[test]
     fn it_begins_before_what_was_there_at_the_last_look() {
+        let _bound = bounded();
         let ends = thread::spawn(|| {
             SEEN.with(|_| ());
             LAST_OF_ALL.with(|_| ());
@@ -207,6 +209,7 @@ mod tests {
 
     #[test]
     fn a_look_costs_an_entry_only_where_something_was_made() {
+        let _bound = bounded();
         let looks = thread::spawn(|| {
             watch(|| ());
             EARLY.with(|_| ());

@@ -257,10 +257,12 @@ unsafe extern "C" fn note_block(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
 
     #[cfg(not(greenroom_no_panic_swap))]
     #[test]
     fn a_taken_count_hides_the_panic_and_comes_back() {
+        let _bound = bounded();
         let seen = while_panicking(|| {
             let taken = take().expect("the count is found on this toolchain");
             let hidden = !thread::panicking();
@@ -274,6 +276,7 @@ mod tests {
     #[cfg(not(greenroom_no_panic_swap))]
     #[test]
     fn a_panic_inside_a_panic_is_counted_apart() {
+        let _bound = bounded();
         let seen = while_panicking(|| {
             let outer = take().expect("found");
             let inner = while_panicking(thread::panicking);
@@ -286,6 +289,7 @@ mod tests {
 
     #[test]
     fn the_hook_forbids_switching() {
+        let _bound = bounded();
         let taken = while_panicking(|| in_hook(|| take().is_none()));
         assert_eq!(taken, Some(true));
     }

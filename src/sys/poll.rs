@@ -146,10 +146,12 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
     use std::os::fd::AsFd;
 
     #[test]
     fn more_descriptors_than_one_call_takes_are_all_looked_at() {
+        let _bound = bounded();
         let (reader, _writer) = crate::sys::fd::pipe().unwrap();
         let mut fds = vec![PollFd::new(reader.as_raw_fd(), bits::READ); 3 * POLLED_MAX];
         let last = fds.len() - 1;
@@ -161,6 +163,7 @@ mod tests {
 
     #[test]
     fn what_a_set_has_no_room_to_tell_comes_next() {
+        let _bound = bounded();
         let set = new_set().unwrap();
         let pipes: Vec<_> = (0..3).map(|_| crate::sys::fd::pipe().unwrap()).collect();
         for (token, (_, writer)) in (0..).zip(&pipes) {

@@ -172,6 +172,7 @@ pub(crate) fn discard(payload: Box<dyn std::any::Any + Send>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
     use std::sync::Mutex;
 
     static SEEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -200,6 +201,7 @@ mod tests {
 
     #[test]
     fn a_message_arrives_and_a_logger_that_panics_ends_here() {
+        let _bound = bounded();
         let _ = log::set_logger(&Logger);
         log::set_max_level(log::LevelFilter::Info);
         report!(Warn, "test: {}", 1);

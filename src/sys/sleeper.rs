@@ -81,6 +81,7 @@ impl Sleeper {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
     use std::thread;
     use std::time::{Duration, Instant};
 
@@ -88,6 +89,7 @@ mod tests {
 
     #[test]
     fn a_wake_before_the_sleep_ends_it_and_is_used_up() {
+        let _bound = bounded();
         let me = Sleeper::current();
         me.wake();
         me.wake();
@@ -101,6 +103,7 @@ mod tests {
 
     #[test]
     fn each_of_many_sleeps_is_ended_by_its_wake() {
+        let _bound = bounded();
         const ROUNDS: u32 = 10_000;
         let turn = AtomicU32::new(0);
         let play = |mine: u32, other: &Sleeper| {

@@ -442,10 +442,12 @@ pub(crate) fn set_timeouts(fd: BorrowedFd<'_>, read: Option<Duration>, write: Op
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
     use std::os::fd::AsFd;
 
     #[test]
     fn a_lent_socket_leaves_its_descriptor_open() {
+        let _bound = bounded();
         let (a, _b) = pair(Kind::Stream).unwrap();
         for _ in 0..2 {
             let lent = as_std::<std::os::unix::net::UnixStream>(a.as_fd());
@@ -455,6 +457,7 @@ mod tests {
 
     #[test]
     fn transfers_never_block_even_on_a_blocking_descriptor() {
+        let _bound = bounded();
         let (a, _b) = std::os::unix::net::UnixStream::pair().unwrap();
         let error = recv(a.as_fd(), &mut [0; 4]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
@@ -462,6 +465,7 @@ mod tests {
 
     #[test]
     fn a_vectored_call_takes_no_more_buffers_than_the_kernel_does() {
+        let _bound = bounded();
         let (a, b) = pair(Kind::Stream).unwrap();
         let byte = [IoSlice::new(b"x")];
         let many: Vec<_> = byte
@@ -478,6 +482,7 @@ mod tests {
 
     #[test]
     fn new_sockets_are_nonblocking_and_closed_on_exec() {
+        let _bound = bounded();
         let fd = open(libc::AF_INET, Kind::Datagram).unwrap();
         // SAFETY: F_GETFL and F_GETFD take no pointers.
         let (mode, flags) = unsafe {

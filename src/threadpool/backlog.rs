@@ -100,6 +100,7 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
     use crate::greenlet::JoinError;
     use proptest::prelude::*;
     use std::sync::atomic::AtomicU64;
@@ -122,6 +123,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_a_queue(steps in prop::collection::vec(0..200usize, 1..400)) {
+            let _bound = bounded();
             let mut backlog = Backlog::default();
             let mut plain: VecDeque<Arc<Nothing>> = VecDeque::new();
             for step in steps {

@@ -1,6 +1,12 @@
 //! What the tests of the examples share.
 #![allow(dead_code, reason = "each file of tests uses a part")]
 
+#[path = "../bounded/mod.rs"]
+mod bounded;
+
+#[allow(unused_imports, reason = "each test program uses its part")]
+pub(crate) use bounded::{bounded, bounded_by};
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};

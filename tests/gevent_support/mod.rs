@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 #[allow(unused_imports, reason = "as above")]
-pub(crate) use net_support::bounded;
+pub(crate) use net_support::{bounded, bounded_by};
 
 /// Set in a process that a test has started to run itself in.
 const CHILD: &str = "GREENROOM_TEST_CHILD";

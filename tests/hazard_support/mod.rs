@@ -5,7 +5,12 @@
     reason = "each file of tests uses its own part"
 )]
 
+#[path = "../bounded/mod.rs"]
+mod bounded;
 mod parks;
+
+#[allow(unused_imports, reason = "each test program uses its part")]
+pub(crate) use bounded::{bounded, bounded_by};
 
 pub(crate) use parks::{IN_C, PARKS, Park};
 
@@ -13,29 +18,11 @@ use greenroom::{Greenlet, hub, thread};
 use std::cell::Cell;
 use std::process::{Command, Output, Stdio};
 use std::rc::Rc;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
-const BOUND: Duration = Duration::from_secs(120);
 /// The variable that makes a test run its body, in a process of its own.
 const ALONE: &str = "GREENROOM_HAZARD";
-
-/// Ends the process when a test takes too long: no wait in these tests is without an end.
-#[must_use]
-pub(crate) struct Bound(#[allow(dead_code, reason = "kept to be dropped")] Sender<()>);
-
-pub(crate) fn bounded() -> Bound {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    let (sender, over) = channel();
-    std::thread::spawn(move || {
-        if over.recv_timeout(BOUND) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("{test} still runs after {BOUND:?}");
-            std::process::abort();
-        }
-    });
-    Bound(sender)
-}
 
 pub(crate) const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)

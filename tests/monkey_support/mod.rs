@@ -1,6 +1,12 @@
 //! What the tests of the room `monkey` share.
 #![allow(dead_code, reason = "not every test program uses all of it")]
 
+#[path = "../bounded/mod.rs"]
+mod bounded;
+
+#[allow(unused_imports, reason = "each test program uses its part")]
+pub(crate) use bounded::{bounded, bounded_by};
+
 use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::os::fd::{FromRawFd, OwnedFd};

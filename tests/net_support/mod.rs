@@ -1,25 +1,13 @@
 //! What the tests of the sockets share.
+
+#[path = "../bounded/mod.rs"]
+mod bounded;
+
+#[allow(unused_imports, reason = "each test program uses its part")]
+pub(crate) use bounded::{bounded, bounded_by};
+
 use std::io::{ErrorKind, Result};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
-
-const BOUND: Duration = Duration::from_secs(60);
-
-/// Ends the process when a test takes too long: no wait in these tests is without an end.
-#[must_use]
-pub(crate) struct Bound(#[allow(dead_code)] Sender<()>);
-
-pub(crate) fn bounded() -> Bound {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    let (sender, over) = channel();
-    std::thread::spawn(move || {
-        if over.recv_timeout(BOUND) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("{test} still runs after {BOUND:?}");
-            std::process::abort();
-        }
-    });
-    Bound(sender)
-}
 
 /// The kind of error that came instead of a result.
 #[track_caller]

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 #[allow(unused_imports, reason = "as above")]
-pub(crate) use gevent_support::{LONG, bounded, is_alone, ms, passes_alone};
+pub(crate) use gevent_support::{LONG, bounded, bounded_by, is_alone, ms, passes_alone};
 use greenroom::hub;
 use greenroom::os::unix::net::UnixStream;
 use greenroom::select::Events;

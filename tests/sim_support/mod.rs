@@ -1,6 +1,12 @@
 //! What the tests in simulations share.
 #![allow(dead_code)]
 
+#[path = "../bounded/mod.rs"]
+mod bounded;
+
+#[allow(unused_imports, reason = "each test program uses its part")]
+pub(crate) use bounded::{bounded, bounded_by};
+
 use greenroom::hub;
 use greenroom::sim;
 use std::cell::{Cell, RefCell};

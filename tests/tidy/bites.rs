@@ -1,5 +1,6 @@
 //! Every rule seen to bite, and seen to let go, on projects of a few lines.
 
+use super::bounded;
 use super::{Project, UNSAFE_FILES, check, words};
 
 /// A project that keeps every rule, to be spoiled by one file at a time.
@@ -49,11 +50,13 @@ fn bites(path: &str, text: &str, line: usize, rule: &str) {
 
 #[test]
 fn a_sound_project_passes() {
+    let _bound = bounded();
     assert_eq!(check(&sound()), [""; 0]);
 }
 
 #[test]
 fn an_upward_import_is_found_in_every_form() {
+    let _bound = bounded();
     let forms = [
         "use crate::hub::Hub;",
         "fn f() { let x: crate::hub::Hub = g(); }",
@@ -79,6 +82,7 @@ fn an_upward_import_is_found_in_every_form() {
 
 #[test]
 fn looking_down_or_beside_is_free() {
+    let _bound = bounded();
     clean(
         "src/hub/turn.rs",
         "use crate::{sys, timer::Heap};\nuse super::list;\nuse crate::hub::*;",
@@ -96,6 +100,7 @@ fn looking_down_or_beside_is_free() {
 
 #[test]
 fn tests_inside_a_room_may_look_up() {
+    let _bound = bounded();
     clean(
         "src/timer.rs",
         "#[cfg(test)]\nmod tests {\n    use crate::hub::Hub;\n}",
@@ -124,6 +129,7 @@ fn tests_inside_a_room_may_look_up() {
 
 #[test]
 fn the_names_of_lib_are_above_everyone() {
+    let _bound = bounded();
     bites("src/hub.rs", "use crate::spawn;", 1, "stairs");
     bites("src/hub.rs", "use crate::Timer;", 1, "stairs");
     bites("src/hub.rs", "use crate::*;", 1, "stairs");
@@ -132,6 +138,7 @@ fn the_names_of_lib_are_above_everyone() {
 
 #[test]
 fn a_macro_belongs_to_the_room_that_defines_it() {
+    let _bound = bounded();
     let mut project = sound();
     let timer = "macro_rules! tick { () => {} }\n";
     project.insert("src/timer.rs".to_owned(), timer.to_owned());
@@ -146,6 +153,7 @@ fn a_macro_belongs_to_the_room_that_defines_it() {
 
 #[test]
 fn an_exported_macro_may_go_by_the_public_name_of_what_is_below() {
+    let _bound = bounded();
     let text = "macro_rules! m { () => { $crate::Timer::new() } }";
     clean("src/hub.rs", text);
     bites("src/sys.rs", text, 1, "stairs");
@@ -154,12 +162,14 @@ fn an_exported_macro_may_go_by_the_public_name_of_what_is_below() {
 
 #[test]
 fn a_room_without_a_place_is_found() {
+    let _bound = bounded();
     bites("src/attic.rs", "", 1, "room");
     bites("src/attic/box.rs", "", 1, "room");
 }
 
 #[test]
 fn what_is_too_long_is_found() {
+    let _bound = bounded();
     clean("src/hub.rs", &"//\n".repeat(700));
     bites("src/hub.rs", &"//\n".repeat(701), 701, "file length");
     clean("src/hub.rs", &format!("// {}", "\u{e9}".repeat(97)));
@@ -173,6 +183,7 @@ fn what_is_too_long_is_found() {
 
 #[test]
 fn a_long_function_is_found_whatever_stands_in_it() {
+    let _bound = bounded();
     let function = |lines: usize| {
         let traps =
             "let _ = (\"}\", '}', '\\'', b'}', r#\"}\"#, \"\\\"}\"); /* } /* } */ } */ // }";
@@ -199,6 +210,7 @@ fn a_long_function_is_found_whatever_stands_in_it() {
 
 #[test]
 fn a_foreign_name_at_the_wrong_door_is_found() {
+    let _bound = bounded();
     bites("src/hub.rs", "\nuse corosensei::Coroutine;", 2, "door");
     bites("src/net/tcp.rs", "fn f() { libc::close(3); }", 1, "door");
     clean("src/coroutine.rs", "use corosensei::Coroutine;");
@@ -209,6 +221,7 @@ fn a_foreign_name_at_the_wrong_door_is_found() {
 
 #[test]
 fn unsafe_away_from_home_is_found() {
+    let _bound = bounded();
     bites("src/net/tcp.rs", "fn f() { unsafe { g() } }", 1, "unsafe");
     clean("src/stack/map.rs", "fn f() { unsafe { g() } }");
     for file in UNSAFE_FILES {
@@ -220,6 +233,7 @@ fn unsafe_away_from_home_is_found() {
 
 #[test]
 fn a_lock_that_does_not_go_by_the_door_is_found() {
+    let _bound = bounded();
     bites(
         "src/hub.rs",
         "fn f() {\n state\n .lock()\n .unwrap(); }",
@@ -241,6 +255,7 @@ fn a_lock_that_does_not_go_by_the_door_is_found() {
 
 #[test]
 fn a_call_of_the_logger_that_does_not_go_by_the_door_is_found() {
+    let _bound = bounded();
     let forms = [
         "log::warn!(\"x\");",
         "use log::warn;",
@@ -268,6 +283,7 @@ fn a_call_of_the_logger_that_does_not_go_by_the_door_is_found() {
 
 #[test]
 fn unfinished_work_and_stray_output_are_found() {
+    let _bound = bounded();
     for name in [
         "todo",
         "unimplemented",
@@ -306,9 +322,10 @@ fn unfinished_work_and_stray_output_are_found() {
 
 #[test]
 fn an_ignored_test_is_found() {
+    let _bound = bounded();
     bites(
         "tests/a.rs",
-        "#[test]\n#[ignore]\nfn f() {}",
+        "#[test]\n#[ignore]\nfn f() { let _bound = bounded(); }",
         2,
         "ignored test",
     );
@@ -330,6 +347,7 @@ fn an_ignored_test_is_found() {
 
 #[test]
 fn missing_papers_are_found() {
+    let _bound = bounded();
     bites("LICENSE-MIT", " \n", 1, "licence");
     bites("LICENSE-APACHE", "", 1, "licence");
     bites(
@@ -354,6 +372,7 @@ fn missing_papers_are_found() {
 
 #[test]
 fn a_manifest_that_grows_is_found() {
+    let _bound = bounded();
     let spoiled = |from: &str, to: &str| sound()["Cargo.toml"].replace(from, to);
     bites("Cargo.toml", &spoiled("libc", "lib"), 1, "dependencies");
     bites(
@@ -381,6 +400,7 @@ fn a_manifest_that_grows_is_found() {
 
 #[test]
 fn an_example_or_benchmark_nobody_names_is_found() {
+    let _bound = bounded();
     bites("examples/echo.rs", "fn main() {}", 1, "example");
     bites("examples/echo/main.rs", "fn main() {}", 1, "example");
     clean("examples/common/mod.rs", "");
@@ -398,6 +418,7 @@ fn an_example_or_benchmark_nobody_names_is_found() {
 
 #[test]
 fn words_are_cut_as_rust_cuts_them() {
+    let _bound = bounded();
     let cut = |text| {
         words::tokens(text)
             .iter()
@@ -422,6 +443,7 @@ fn words_are_cut_as_rust_cuts_them() {
 
 #[test]
 fn a_word_that_newcomers_search_for_must_lead_somewhere() {
+    let _bound = bounded();
     let without = complaints("src/cancel/mod.rs", "pub fn with_timeout() {}");
     let missing = |word: &str| {
         without
@@ -434,4 +456,21 @@ fn a_word_that_newcomers_search_for_must_lead_somewhere() {
         complaints("src/cancel/mod.rs", one).len(),
         without.len() - 1
     );
+}
+
+#[test]
+fn a_test_without_a_bound_is_refused() {
+    let _bound = bounded();
+    let bare = "#[test]\nfn f() {\n    let x = 1;\n}\n";
+    bites("tests/f.rs", bare, 1, "bounds");
+    bites("src/hub/f.rs", bare, 1, "bounds");
+    clean("tests/unmodified/tests/f.rs", bare);
+    let late = "#[test]\nfn f() {\n    let x = 1;\n    let _bound = bounded();\n}\n";
+    bites("tests/f.rs", late, 1, "bounds");
+    clean(
+        "tests/f.rs",
+        "#[test]\nfn f() {\n    let _bound = bounded();\n}\n",
+    );
+    let long = "#[test]\n#[should_panic]\nfn f() {\n    let _bound = bounded_by(9);\n}\n";
+    clean("src/hub/f.rs", long);
 }

@@ -5,7 +5,7 @@ use super::{
     DOORS, LOCK_FILES, LOG_FILE, OUTPUT_MACROS, ROOMS, UNFINISHED_MACROS, UNSAFE_FILES,
     UNSAFE_ROOMS,
 };
-use super::{FILE_LINES_MAX, FN_LINES_MAX, LINE_CHARS_MAX};
+use super::{FILE_LINES_MAX, FN_LINES_MAX, LINE_CHARS_MAX, OTHER_PACKAGES};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who owns the names that stand at the root of the crate without being rooms.
@@ -71,6 +71,13 @@ impl<'a> Source<'a> {
         self.path.starts_with("src/")
     }
 
+    /// Whether its tests are run by `cargo test` at the root: other packages stand below `tests`.
+    pub(crate) fn is_tested_here(&self) -> bool {
+        let foreign = |package: &&str| self.path.starts_with(&format!("tests/{package}/"));
+        let tests = self.is_ours() || self.path.starts_with("tests/");
+        tests && !OTHER_PACKAGES.iter().any(foreign)
+    }
+
     /// The text of the token at `index`; nothing beyond the end.
     fn word(&self, index: usize) -> &'a str {
         self.tokens.get(index).map_or("", |token| token.text)
@@ -122,6 +129,29 @@ impl<'a> Source<'a> {
             .filter(defined)
             .map(|index| (self.word(index + 2), room))
             .collect()
+    }
+
+    /// A test without a bound in time hangs for as long as its runner waits, and nobody learns
+    /// which one it was.
+    pub(crate) fn check_bounds(&self, out: &mut Vec<String>) {
+        let starts = |index: usize, words: &[&str]| {
+            let mut words = words.iter().enumerate();
+            words.all(|(offset, word)| self.word(index + offset) == *word)
+        };
+        for index in 0..self.tokens.len() {
+            if !starts(index, &["#", "[", "test", "]"]) {
+                continue;
+            }
+            let body = (index..self.tokens.len()).find(|at| self.word(*at) == "{");
+            let first = body.map_or(index, |at| at + 1);
+            let bounded = starts(first, &["let", "_bound", "=", "bounded", "("])
+                || starts(first, &["let", "_bound", "=", "bounded_by", "("]);
+            if !bounded {
+                let what = "bounds: a test without a bound; begin it with";
+                let what = format!("{what} `let _bound = bounded();` (tests/bounded)");
+                self.complain(out, self.tokens[index].line, &what);
+            }
+        }
     }
 
     pub(crate) fn check_lengths(&self, out: &mut Vec<String>) {

@@ -3,6 +3,12 @@
 //! A walk is right if it ends at the root of a stack: at the first function of a greenlet or of
 //! an OS thread, as they were seen by walks that began in an ordinary call.
 
+#[path = "../bounded/mod.rs"]
+mod bounded;
+
+#[allow(unused_imports, reason = "each test program uses its part")]
+pub(crate) use bounded::{bounded, bounded_by};
+
 #[cfg(target_arch = "x86_64")]
 use std::arch::naked_asm;
 use std::ffi::{CStr, c_int, c_void};

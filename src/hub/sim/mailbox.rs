@@ -56,10 +56,12 @@ impl<T> Mailbox<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
     use crate::sys;
 
     #[test]
     fn its_descriptor_is_readable_exactly_while_something_is_in_it() {
+        let _bound = bounded();
         let (mailbox, fd) = Mailbox::new().unwrap();
         let readable = || sys::fd::poll(Some(fd.as_fd()), true, false, Some(0)).unwrap();
         assert!(!readable());

@@ -203,6 +203,7 @@ fn reachable(to: &SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
     use std::os::fd::AsFd;
 
     fn addr(text: &str) -> SocketAddr {
@@ -211,6 +212,7 @@ mod tests {
 
     #[test]
     fn an_address_is_free_again_when_its_socket_is_gone() {
+        let _bound = bounded();
         let network = Arc::new(Network::default());
         let first = network.listen(&addr("1.1.1.1:80")).unwrap();
         let error = network.listen(&addr("1.1.1.1:80")).unwrap_err();
@@ -223,6 +225,7 @@ mod tests {
 
     #[test]
     fn all_addresses_collide_with_each_and_receive_for_each() {
+        let _bound = bounded();
         let network = Arc::new(Network::default());
         let _all = network.listen(&addr("0.0.0.0:80")).unwrap();
         assert!(network.listen(&addr("1.1.1.1:80")).is_err());
@@ -237,6 +240,7 @@ mod tests {
 
     #[test]
     fn ports_given_are_free() {
+        let _bound = bounded();
         let network = Arc::new(Network::default());
         let taken = network.listen(&addr("127.0.0.1:32769")).unwrap();
         let ports: Vec<_> = (0..3)
@@ -249,6 +253,7 @@ mod tests {
 
     #[test]
     fn a_backlog_has_an_end() {
+        let _bound = bounded();
         let network = Arc::new(Network::default());
         let (fd, listener) = network.listen(&addr("1.1.1.1:80")).unwrap();
         let connect = || network.connect(&addr("1.1.1.1:80")).unwrap();

@@ -5,6 +5,7 @@
 //! front, `fire` that wakes all, `remove` that forgets to count `waiting` down.
 
 use super::*;
+use crate::bounded::bounded;
 use proptest::prelude::*;
 
 /// One direction of a descriptor, as the model has it.
@@ -244,6 +245,7 @@ proptest! {
 
     #[test]
     fn behaves_as_lists_do(steps in proptest::collection::vec(step(), 1..150)) {
+        let _bound = bounded();
         let mut both = Both::new();
         for step in steps {
             both.apply(step)?;
@@ -257,6 +259,7 @@ proptest! {
     fn nobody_is_forgotten(
         steps in proptest::collection::vec((0..6u8, 0..4u8), 1..300),
     ) {
+        let _bound = bounded();
         let mut registry = Registry::new();
         let key = registry.insert(3);
         let read = Interest::Read;
@@ -311,6 +314,7 @@ proptest! {
 
 #[test]
 fn the_doorbells_token_is_no_key() {
+    let _bound = bounded();
     let mut registry = Registry::<u8>::new();
     let key = registry.insert(0);
     registry.remove(key);

@@ -112,9 +112,11 @@ impl<T> Drop for Held<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
 
     #[test]
     fn two_threads_never_have_it_at_once() {
+        let _bound = bounded();
         let counter = Brief::new((0u64, 0u64));
         thread::scope(|scope| {
             for _ in 0..2 {
@@ -133,6 +135,7 @@ mod tests {
 
     #[test]
     fn who_finds_it_taken_for_long_gets_it_all_the_same() {
+        let _bound = bounded();
         let flag = Brief::new(false);
         let held = flag.lock();
         thread::scope(|scope| {
@@ -146,6 +149,7 @@ mod tests {
 
     #[test]
     fn a_panic_of_its_holder_lets_it_go() {
+        let _bound = bounded();
         let lock = Brief::new(1);
         let panicked = std::panic::catch_unwind(|| {
             let _held = lock.lock();

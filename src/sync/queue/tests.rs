@@ -8,6 +8,7 @@
 //! After each step: what is promised is there, nobody waits for what is free, and everything that
 //! was put is in exactly one place.
 
+use crate::bounded::bounded;
 use std::collections::HashSet;
 
 use super::order::{Fifo, Order};
@@ -313,12 +314,14 @@ impl Model {
 
 #[test]
 fn no_sequence_of_steps_loses_a_wake_or_an_item() {
+    let _bound = bounded();
     // Where there is a hub, its root waits as a greenlet does.
     crate::greenlet::run(|| no_sequence_loses_anything(true));
 }
 
 #[test]
 fn nor_does_one_where_getters_come_for_their_items() {
+    let _bound = bounded();
     no_sequence_loses_anything(false);
 }
 
@@ -371,6 +374,7 @@ fn order_of_arrival(path: &[Step]) -> Vec<usize> {
 
 #[test]
 fn a_task_that_was_woken_is_gone_when_it_has_ended() {
+    let _bound = bounded();
     use crate::greenlet::{spawn, yield_now};
     use std::sync::Arc;
     let queue = Arc::new(super::Queue::new());

@@ -310,10 +310,12 @@ unsafe extern "C" fn put_image_back(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
     use std::collections::HashSet;
 
     #[test]
     fn blocks_have_no_thread_id_in_common() {
+        let _bound = bounded();
         let ids_of = |block| {
             let ids = std::iter::successors(Some(first_of(block)), |id| Some(following(*id)));
             ids.take(3 * IDS_PER_BLOCK as usize).collect::<HashSet<_>>()

@@ -124,9 +124,11 @@ fn try_out() -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::bounded;
 
     #[test]
     fn it_works_on_this_machine() {
+        let _bound = bounded();
         assert_eq!(probe(), Ok(()));
     }
 }

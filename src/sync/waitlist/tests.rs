@@ -1,4 +1,5 @@
 use super::*;
+use crate::bounded::bounded;
 use proptest::prelude::*;
 use std::collections::VecDeque;
 
@@ -27,6 +28,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn it_does_what_a_queue_and_a_set_would_do(steps in prop::collection::vec(step(), 1..200)) {
+        let _bound = bounded();
         let mut list = WaitList::new();
         let mut waiting = VecDeque::new();
         let mut out: Vec<(Key, u32, bool)> = Vec::new();
@@ -66,6 +68,7 @@ proptest! {
 
 #[test]
 fn the_place_of_one_who_has_left_is_used_again() {
+    let _bound = bounded();
     let mut list = WaitList::new();
     for _ in 0..1000 {
         let key = list.push((), notice());
@@ -76,6 +79,7 @@ fn the_place_of_one_who_has_left_is_used_again() {
 
 #[test]
 fn the_memory_of_a_crowd_is_given_back_when_it_has_left() {
+    let _bound = bounded();
     let mut list = WaitList::new();
     let keys: Vec<Key> = (0..1000).map(|_| list.push((), notice())).collect();
     for key in keys {
