@@ -4,7 +4,7 @@
 
 mod bounded;
 
-use bounded::bounded;
+use bounded::bounded_by;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,20 +13,20 @@ use std::{env, fs};
 
 #[test]
 fn the_library_refuses_what_must_not_compile() {
-    let _bound = bounded();
+    let _bound = bounded_by(600);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     assert_eq!(complaints("library", root, &[]), [""; 0]);
 }
 
 #[test]
 fn the_programs_are_right_by_the_signatures_alone() {
-    let _bound = bounded();
+    let _bound = bounded_by(600);
     assert_eq!(complaints("stub", &folder().join("stub"), &[]), [""; 0]);
 }
 
 #[test]
 fn a_library_without_bounds_is_caught_by_every_program() {
-    let _bound = bounded();
+    let _bound = bounded_by(600);
     let found = complaints(
         "unsound",
         &folder().join("stub"),
@@ -49,7 +49,7 @@ fn a_library_without_bounds_is_caught_by_every_program() {
 
 #[test]
 fn a_twin_differs_only_in_the_offending_thing() {
-    let _bound = bounded();
+    let _bound = bounded_by(600);
     let all = programs();
     for (name, text) in all.iter().filter(|(name, _)| !is_twin(name)) {
         let twin = all

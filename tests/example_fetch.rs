@@ -2,7 +2,7 @@
 
 mod bounded;
 
-use bounded::bounded;
+use bounded::bounded_by;
 #[path = "example_fetch/child.rs"]
 mod child;
 #[path = "example_fetch/failures.rs"]
@@ -59,7 +59,7 @@ fn fails(flags: &[&str], bad: &str, reason: &str) -> Done {
 
 #[test]
 fn the_show_needs_no_network_and_prints_what_both_ways_cost() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let done = child::run(&mut Command::new(child::example("fetch")));
     assert_eq!(done.code, 0, "{done:#?}");
     let lines: Vec<&str> = done.out.lines().collect();
@@ -109,7 +109,7 @@ fn the_show_needs_no_network_and_prints_what_both_ways_cost() {
 
 #[test]
 fn pages_are_named_before_and_counted_after_and_listed_at_the_end() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let site = serve_paths();
     let done = fetch(&[format!("{site}/a"), format!("{site}/abc")]);
     assert_eq!(done.code, 0, "{done:#?}");
@@ -145,7 +145,7 @@ fn pages_are_named_before_and_counted_after_and_listed_at_the_end() {
 
 #[test]
 fn a_duplicate_is_reported_and_fetched_once() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let hits = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&hits);
     let site = serve(move |_, visitor| {
@@ -169,7 +169,7 @@ fn a_duplicate_is_reported_and_fetched_once() {
 
 #[test]
 fn a_file_gives_one_url_per_line() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let site = serve_paths();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("urls.txt");
@@ -187,7 +187,7 @@ fn a_file_gives_one_url_per_line() {
 
 #[test]
 fn one_worker_keeps_the_order_and_serial_too() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     for flags in [&["--serial"][..], &["--concurrency", "1"]] {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&seen);
@@ -217,7 +217,7 @@ fn one_worker_keeps_the_order_and_serial_too() {
 
 #[test]
 fn so_many_are_fetched_at_once_and_never_more() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (inside, peak) = (Arc::clone(&now), Arc::clone(&most));
     let site = serve(move |_, visitor| {
@@ -241,7 +241,7 @@ fn so_many_are_fetched_at_once_and_never_more() {
 
 #[test]
 fn json_is_one_document_with_everything_in_it() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let site = serve_paths();
     let (good, bad) = (format!("{site}/x"), "http://nosuch.invalid/");
     let done = fetch(&["--json", &good, bad, &good]);
@@ -273,7 +273,7 @@ fn json_is_one_document_with_everything_in_it() {
 
 #[test]
 fn quiet_says_nothing_but_failures() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let site = serve_paths();
     let good = format!("{site}/x");
     let done = fetch(&["--quiet", &good, &good]);
@@ -286,7 +286,7 @@ fn quiet_says_nothing_but_failures() {
 
 #[test]
 fn a_proxy_in_the_environment_is_not_used() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let mut command = Command::new(child::example("fetch"));
     let proxy = format!("http://{REFUSING}");
     command
@@ -299,7 +299,7 @@ fn a_proxy_in_the_environment_is_not_used() {
 
 #[test]
 fn what_makes_no_sense_exits_with_2() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let dir = tempfile::tempdir().unwrap();
     let empty = dir.path().join("empty");
     fs::write(&empty, "# nothing\n").unwrap();
@@ -338,7 +338,7 @@ fn what_makes_no_sense_exits_with_2() {
 
 #[test]
 fn a_url_without_a_scheme_is_asked_about() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     for text in ["www.python.org", "localhost:8000/x"] {
         let done = fetch(&[text]);
         assert_eq!(done.code, 1, "{done:#?}");
@@ -348,7 +348,7 @@ fn a_url_without_a_scheme_is_asked_about() {
 
 #[test]
 fn help_names_every_option_and_gives_examples() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let done = fetch(&["--help"]);
     assert_eq!((done.code, &*done.err), (0, ""));
     for word in [
@@ -373,7 +373,7 @@ fn help_names_every_option_and_gives_examples() {
 
 #[test]
 fn fetch_bench_counts_what_came_as_it_should() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let site = serve(|_, visitor| respond(visitor, "200 OK", "", b"Hello, World!"));
     let done = child::run(Command::new(child::example("fetch_bench")).args([&site, "50", "10"]));
     let result = done.json();

@@ -3,14 +3,14 @@
 
 mod bounded;
 
-use bounded::bounded;
+use bounded::bounded_by;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 #[test]
 fn under_panic_abort_kills_and_timeouts_come_as_errno() {
-    let _bound = bounded();
+    let _bound = bounded_by(600);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("panic_abort");
     fs::create_dir_all(&package).unwrap();

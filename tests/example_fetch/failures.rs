@@ -1,6 +1,6 @@
 //! What goes wrong on the way: each has its own reason, and the others go on.
 
-use super::bounded;
+use super::bounded_by;
 use std::io::Write;
 use std::thread;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::origin::{self, REFUSING, respond, serve, serve_paths};
 
 #[test]
 fn an_error_status_is_a_failure() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let site = serve(|path, visitor| respond(visitor, &path[1..].replace('_', " "), "", b"no"));
     let missing = fails(
         &[],
@@ -33,7 +33,7 @@ fn an_error_status_is_a_failure() {
 
 #[test]
 fn a_reset_is_a_failure_even_in_a_body_that_ends_when_the_server_closes() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     // A socket that is closed with bytes unread resets the connection.
     let before = origin::accept(|visitor| {
         let _ = visitor.peek(&mut [0]);
@@ -52,7 +52,7 @@ fn a_reset_is_a_failure_even_in_a_body_that_ends_when_the_server_closes() {
 
 #[test]
 fn a_body_that_ends_too_early_is_a_failure() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let site = serve(|path, visitor| {
         let _ = match path {
             "/length" => visitor.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"),
@@ -73,7 +73,7 @@ fn a_body_that_ends_too_early_is_a_failure() {
 
 #[test]
 fn what_is_no_http_is_a_failure_and_its_bytes_are_made_harmless() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let site = serve(|path, visitor| {
         let _ = match path {
             "/ssh" => visitor.write_all(b"SSH-2.0-\x1b[31mred\r\n\r\n"),
@@ -96,7 +96,7 @@ fn what_is_no_http_is_a_failure_and_its_bytes_are_made_harmless() {
 
 #[test]
 fn an_endless_head_meets_its_limit() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let site = serve(|path, visitor| {
         let _ = visitor.write_all(b"HTTP/1.1 200 OK\r\n");
         match path {
@@ -118,7 +118,7 @@ fn an_endless_head_meets_its_limit() {
 
 #[test]
 fn a_refused_port_an_unknown_host_and_a_bad_url_are_told_apart() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let reason = format!("cannot connect to {REFUSING}: Connection refused");
     fails(&[], &format!("http://{REFUSING}/"), &reason);
     fails(
@@ -150,7 +150,7 @@ fn a_refused_port_an_unknown_host_and_a_bad_url_are_told_apart() {
 
 #[test]
 fn an_unreadable_file_is_a_command_line_that_makes_no_sense() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let good = format!("{}/good", serve_paths());
     for (file, reason) in [
         ("/nonexistent/urls", "No such file"),

@@ -1,6 +1,6 @@
 //! Who is believed to be whom.
 
-use super::bounded;
+use super::bounded_by;
 use std::io::Write;
 use std::thread;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::{fails, tls};
 
 #[test]
 fn https_needs_a_certificate_from_an_authority_it_trusts() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let site = tls::serve("localhost", |path, stream| {
         respond(stream, "200 OK", "", path.as_bytes());
         tls::close(stream);
@@ -40,7 +40,7 @@ fn https_needs_a_certificate_from_an_authority_it_trusts() {
 
 #[test]
 fn https_that_breaks_off_or_goes_on_for_ever_or_leads_to_http_is_a_failure() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let plain = serve_paths();
     let target = format!("{plain}/plain");
     let site = tls::serve("localhost", move |path, stream| match path {
@@ -73,7 +73,7 @@ fn https_that_breaks_off_or_goes_on_for_ever_or_leads_to_http_is_a_failure() {
 
 #[test]
 fn http_spoken_on_an_https_port_is_a_failure() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let port = origin::accept(|mut visitor| {
         let _ = visitor.peek(&mut [0]);
         let _ = visitor.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");

@@ -1,6 +1,6 @@
 //! What a server may cost: bytes, time, redirects.
 
-use super::bounded;
+use super::bounded_by;
 use std::io::Write;
 use std::net::TcpStream;
 use std::thread;
@@ -12,7 +12,7 @@ use crate::origin::{self, redirect, respond, serve};
 
 #[test]
 fn a_body_may_be_as_long_as_the_limit_and_no_longer() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let site = serve(|path, visitor| match path {
         "/endless" => {
             let _ = visitor.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
@@ -46,7 +46,7 @@ fn a_body_may_be_as_long_as_the_limit_and_no_longer() {
 
 #[test]
 fn the_deadline_covers_the_whole_request_however_lively_the_server_is() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let site = serve(|path, visitor| {
         let drip = |visitor: &mut TcpStream| {
             while visitor.write_all(b"x").is_ok() {
@@ -83,7 +83,7 @@ fn the_deadline_covers_the_whole_request_however_lively_the_server_is() {
 
 #[test]
 fn a_server_that_never_speaks_tls_meets_the_deadline_too() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let port = origin::accept(|_visitor| thread::sleep(Duration::from_secs(30)));
     let url = format!("https://127.0.0.1:{port}/");
     let done = fails(
@@ -96,7 +96,7 @@ fn a_server_that_never_speaks_tls_meets_the_deadline_too() {
 
 #[test]
 fn redirects_are_followed_so_far_and_not_in_circles() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let site = serve(|path, visitor| match path {
         "/a" => redirect(visitor, "b?x=1#part"),
         "/b?x=1" => redirect(visitor, "/c"),

@@ -1,6 +1,6 @@
 //! `--output`: what is kept, where, and where never.
 
-use super::bounded;
+use super::bounded_by;
 use std::fs;
 use std::os::unix::fs::symlink;
 
@@ -19,7 +19,7 @@ fn files(dir: &std::path::Path) -> Vec<String> {
 
 #[test]
 fn bodies_are_saved_byte_for_byte_under_distinct_names() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let body: Vec<u8> = (0..300_000_u32)
         .flat_map(|n| (n % 251).to_le_bytes())
         .collect();
@@ -70,7 +70,7 @@ fn bodies_are_saved_byte_for_byte_under_distinct_names() {
 
 #[test]
 fn no_url_makes_a_file_outside_of_the_directory() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let site = serve_paths();
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
@@ -108,7 +108,7 @@ fn no_url_makes_a_file_outside_of_the_directory() {
 
 #[test]
 fn a_link_that_lies_in_the_way_is_replaced_and_not_followed() {
-    let _bound = bounded();
+    let _bound = bounded_by(300);
     let site = serve_paths();
     let dir = tempfile::tempdir().unwrap();
     let (out, precious) = (dir.path().join("out"), dir.path().join("precious"));
