@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::ptr::null_mut;
 use std::time::{Duration, Instant};
 
@@ -452,8 +452,22 @@ fn the_output_of_a_child_is_waited_for_without_a_panic() {
             let said = killed(move || output(script).unwrap().stdout);
             assert_eq!(said, b"x\n");
         }
+        // Only one of the two is a pipe.
+        let output = || {
+            let mut command = Command::new("sh");
+            command.args(["-c", "sleep 0.3; echo x"]);
+            command.stderr(Stdio::inherit());
+            command
+        };
+        let said = with_timeout_late(ms(20), || output().output().unwrap().stdout);
+        assert_eq!(said.unwrap_err().1.unwrap(), b"x\n");
+        let said = killed(move || {
+            let child = output().stdout(Stdio::piped()).spawn().unwrap();
+            child.wait_with_output().unwrap().stdout
+        });
+        assert_eq!(said, b"x\n");
         assert!(begin.elapsed() >= ms(1200));
-        let ended = killed(|| Command::new("sleep").arg("60").spawn().unwrap().wait());
+        let ended = killed(|| Command::new("sleep").arg("5").spawn().unwrap().wait());
         assert_eq!(ended.unwrap_err().raw_os_error(), Some(libc::ECANCELED));
     });
 }

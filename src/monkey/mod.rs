@@ -109,8 +109,25 @@
 //!
 //! In an epoll set, a socket of a socket pair that is watched for reading alone and by edges, and a
 //! pipe of which this process has both ends, are not reported: programs wake themselves by them,
-//! and panic when that fails. If only one of a child's standard output and standard error is a
-//! pipe, `Command::output` panics when a kill or a limit meets it.
+//! and panic when that fails.
+//!
+//! What that comes to, by the tests `monkey_told`, `monkey_ready` and `tests/unmodified/tests/told`:
+//!
+//! | code that a kill or a limit meets | what it returns by itself |
+//! |---|---|
+//! | std: sockets, pipes, `Child::wait` | an `io::Error` with the errno |
+//! | std: `thread::sleep` | early |
+//! | std: locks, channels, `join`, `park`, `Command::output` | when what they wait for has come |
+//! | ureq 3 | kill: "io: Operation canceled"; limit: "timeout: global" |
+//! | reqwest::blocking | at its own timeout, 30 s if none is set: another thread does the I/O |
+//! | postgres | "error communicating with the server", with the errno; the client is closed |
+//! | redis | an I/O error with the errno |
+//! | tokio's `block_on` | the sockets of the runtime fail with the errno; a timer has its time |
+//! | libcurl | error 56, "Recv failure: Operation canceled" or "Connection timed out" |
+//! | libpq | "could not receive data from server: Operation canceled" or "Connection timed out" |
+//!
+//! Drop a client whose protocol was left in the middle: the answer to the query that was broken off
+//! may be the next thing that it reads.
 //!
 //! A library that ends the process for an errno that it does not know (libzmq) does so for this
 //! one.
@@ -245,6 +262,7 @@ compile_error!(
 
 mod allocator;
 mod attributes;
+mod callers;
 mod clocks;
 mod closing;
 mod condition;
