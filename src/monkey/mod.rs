@@ -111,7 +111,7 @@
 //! pipe of which this process has both ends, are not reported: programs wake themselves by them,
 //! and panic when that fails.
 //!
-//! What that comes to, by the tests `monkey_told`, `monkey_ready` and `tests/unmodified/tests/told`:
+//! What that comes to, as `monkey_told`, `monkey_ready` and `tests/unmodified/tests/told.rs` show:
 //!
 //! | code that a kill or a limit meets | what it returns by itself |
 //! |---|---|
