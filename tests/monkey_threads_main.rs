@@ -22,13 +22,21 @@ impl Drop for Aborts {
     }
 }
 
+struct Spawns;
+
+impl Drop for Spawns {
+    fn drop(&mut self) {
+        drop(thread::spawn(|| std::process::abort()));
+    }
+}
+
 /// As with std's own: nothing more of them runs, and the status is that of `main`.
 fn leave_detached_threads() {
     thread_local!(static VALUE: Aborts = const { Aborts });
     greenroom::monkey::patch_all().expect("it works on this machine");
     let (sender, receiver) = mpsc::channel::<()>();
     let lock = Arc::new(Mutex::new(()));
-    let _held = lock.lock();
+    let held = lock.lock();
     let theirs = Arc::clone(&lock);
     let waits: [Box<dyn FnOnce() + Send>; 5] = [
         Box::new(|| thread::sleep(LONG)),
@@ -47,9 +55,13 @@ fn leave_detached_threads() {
     }
     thread::sleep(Duration::from_millis(5));
     assert_eq!(greenroom::hub::stats().greenlets, count);
-    // One that has not begun yet.
-    drop(thread::spawn(|| std::process::abort()));
-    std::mem::forget(sender);
+    // One that has not begun yet: what unwinds does not step aside for it.
+    let unwinds = std::panic::catch_unwind(|| {
+        let _spawns = Spawns;
+        std::panic::resume_unwind(Box::new(()));
+    });
+    assert!(unwinds.is_err());
+    std::mem::forget((sender, held));
 }
 
 #[allow(unconditional_recursion, reason = "it is to overflow its stack")]

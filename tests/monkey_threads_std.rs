@@ -46,15 +46,20 @@ fn an_unpark_ends_a_park_with_a_limit() {
 fn an_unpark_before_the_park_is_kept_and_two_count_as_one() {
     let _bound = bounded();
     on_one_os_thread(|| {
-        let parks = thread::spawn(|| {
+        let goes = Arc::new(AtomicBool::new(false));
+        let theirs = Arc::clone(&goes);
+        let parks = thread::spawn(move || {
+            while !theirs.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
             thread::park();
             let begin = Instant::now();
             thread::park_timeout(ms(20));
             begin.elapsed()
         });
-        // It has not begun yet.
         parks.thread().unpark();
         parks.thread().unpark();
+        goes.store(true, Ordering::Relaxed);
         assert!(parks.join().unwrap() >= ms(20));
     });
 }

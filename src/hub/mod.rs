@@ -517,17 +517,23 @@ impl Hub {
         self.turn.spend_operation();
     }
 
-    /// After enough such operations in a row the next one is to let others have their turn, or
-    /// an always-ready socket would starve them.
-    #[inline]
     /// How many wait to run.
     #[cfg(feature = "monkey")]
     pub(crate) fn runnable(&self) -> usize {
         self.run_queue.borrow().len()
     }
 
+    /// After enough such operations in a row the next one is to let others have their turn, or
+    /// an always-ready socket would starve them.
+    #[inline]
     pub(crate) fn is_budget_spent(&self) -> bool {
         self.turn.is_budget_spent()
+    }
+
+    /// Whether the greenlet that runs is to let others run, since it has just woken one of them.
+    #[cfg(feature = "monkey")]
+    pub(crate) fn steps_aside(&self) -> bool {
+        self.runnable() > 0 && self.turn.steps_aside()
     }
 
     /// A number that no other timeout of this hub has had; 0 is none.

@@ -4,6 +4,8 @@
 //! * [`RESUMES_MAX`] resumes or [`BETWEEN_POLLS_MAX_NS`] between two polls,
 //! * [`OPERATIONS_MAX`] operations in a row that did not have to park,
 //! * [`MAIL_MAX`] messages taken from the inbox at a time.
+//!
+//! And at most `STEPS_ASIDE_MAX` switches that a thread under the patch need not have made.
 
 use std::cell::Cell;
 
@@ -18,6 +20,9 @@ const BETWEEN_POLLS_MAX_NS: u64 = 1_000_000;
 /// As tokio's budget; without one an always-ready socket starved its neighbours for 688 ms.
 pub(crate) const OPERATIONS_MAX: u32 = 128;
 const MAIL_MAX: usize = 1024;
+/// Enough for a few threads to start and to answer; one in 32 of the resumes between two polls.
+#[cfg(feature = "monkey")]
+const STEPS_ASIDE_MAX: u32 = 8;
 /// The clock costs more than a switch, so it is read only after so many resumes since the poll,
 /// and then after as many as, at their pace, take a quarter of the time that is left.
 const RESUMES_PER_CLOCK: u32 = if RESUMES_MAX < 8 { RESUMES_MAX } else { 8 };
@@ -38,6 +43,8 @@ pub(super) struct Progress {
     polled_at: Cell<u64>,
     trimmed_at: Cell<u64>,
     coins: Cell<u32>,
+    #[cfg(feature = "monkey")]
+    steps_aside: Cell<u32>,
 }
 
 impl Progress {
@@ -61,6 +68,17 @@ impl Progress {
     #[inline]
     pub(super) fn is_budget_spent(&self) -> bool {
         self.operations.get() >= OPERATIONS_MAX
+    }
+
+    /// Counts a wake, and returns whether the one that was woken is to run now.
+    #[cfg(feature = "monkey")]
+    pub(super) fn steps_aside(&self) -> bool {
+        self.spend_operation();
+        let steps = self.steps_aside.get();
+        if steps < STEPS_ASIDE_MAX {
+            self.steps_aside.set(steps + 1);
+        }
+        steps < STEPS_ASIDE_MAX || self.is_budget_spent()
     }
 
     /// Heads or tails, for the test-only spurious wakes.
@@ -186,6 +204,8 @@ impl Hub {
     /// The rest of the turn: mail, descriptors, timers. Sleeps if nothing is runnable.
     fn poll(&self) {
         self.turn.resumes.set(0);
+        #[cfg(feature = "monkey")]
+        self.turn.steps_aside.set(0);
         self.turn.look_at.set(RESUMES_PER_CLOCK);
         self.receive_mail();
         if self.run_queue.borrow().is_empty() {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use libc::timespec;
 
 use super::clocks::{self, Deadline};
-use super::gate::{Green, is_open, run};
+use super::gate::{Green, is_open, run, step_aside};
 use super::queue::{ALL_BITS, Ended, Ticks, Wait, wake_at};
 use super::raw::{fail, finish, raw};
 use super::{closing, hooks};
@@ -73,6 +73,15 @@ impl Call {
         // The kernel takes 0 for 1 here, and more than c_int for nothing sensible either.
         let most = (self.value as usize).max(1);
         let woken = wake_at(self.address, most, bits);
+        let result = self.wake_others(most, woken);
+        if woken > 0 {
+            step_aside();
+        }
+        result
+    }
+
+    /// Wakes OS threads, up to `most` with the greenlets that have been.
+    fn wake_others(self, most: usize, woken: usize) -> isize {
         if woken >= most {
             return woken as isize;
         }

@@ -12,6 +12,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
+use super::allocator;
 use super::hooks::{Bypass, Hook};
 use super::owed;
 use super::raw::{errno, fail, set_errno};
@@ -100,6 +101,34 @@ fn run_on_hub(
     result
 }
 
+/// To be called by a greenlet that has just started or woken another: now and then it lets the
+/// others run.
+///
+/// A thread would run at once, on another core. As a greenlet it would wait for ever for a caller
+/// that never calls libc again, such as a loop that sends into a channel of std's. An OS thread can
+/// be preempted at this place as well. A greenlet that shares thread-locals can't, and neither can
+/// an allocator, a handler of signals or a destructor that unwinds: they go on.
+pub(super) fn step_aside() {
+    with_hub(|hub| {
+        let Some((hub, task)) = hub.and_then(|hub| Some((hub, hub.running()?))) else {
+            return;
+        };
+        // Only what is at ease can look at the queue of the hub.
+        let may = bypass(hub, task).is_none()
+            && hub.steps_aside()
+            && allocator::is_libcs()
+            && !thread::panicking()
+            && task.get().local().shields.get() == 0
+            && is_thread(hub, task)
+            && !in_handler(hub);
+        if may {
+            let before = errno();
+            hub.yield_now();
+            set_errno(before);
+        }
+    });
+}
+
 pub(super) fn bypass(hub: &Hub, task: TaskPtr) -> Option<Bypass> {
     if is_native() {
         Some(Bypass::Native)
@@ -121,8 +150,25 @@ pub(super) fn bypass(hub: &Hub, task: TaskPtr) -> Option<Bypass> {
 #[cold]
 fn unwinds_alone(hub: &Hub, task: TaskPtr) -> bool {
     let own = || identity::of(task.get()).is_some();
-    let is_thread = || hub.is_root(task) && identity::state() == Ok(true);
-    (own() || is_thread()) && !panics::hook_runs()
+    (own() || is_os_thread(hub, task)) && !panics::hook_runs()
+}
+
+/// Has the root its thread-locals to itself, but for greenlets that were spawned to share them?
+fn is_os_thread(hub: &Hub, task: TaskPtr) -> bool {
+    hub.is_root(task) && identity::state() == Ok(true)
+}
+
+/// Has it thread-locals that it does not share?
+fn is_thread(hub: &Hub, task: TaskPtr) -> bool {
+    let identity = identity::of(task.get());
+    identity.map_or_else(|| is_os_thread(hub, task), |own| own.has_one_user())
+}
+
+/// Does a handler of signals run? It has interrupted anything, and may stand on the signal stack,
+/// where the next one would write over it.
+#[cold]
+fn in_handler(hub: &Hub) -> bool {
+    blocked() & !hub.signals_blocked != 0
 }
 
 impl Green<'_> {
@@ -167,24 +213,17 @@ impl Green<'_> {
     /// Lets the others run if this greenlet has had its share of the turn, for calls that can't
     /// fail.
     pub(super) fn let_others_run(&self) {
-        if self.hub.is_budget_spent() && !self.is_in_handler() {
+        if self.hub.is_budget_spent() && !in_handler(self.hub) {
             self.hub.yield_now();
         }
     }
 
     /// Lets the others run if this greenlet has had its share of the turn.
     pub(super) fn take_turns(&self) -> Result<(), isize> {
-        if self.hub.is_budget_spent() && !self.is_in_handler() {
+        if self.hub.is_budget_spent() && !in_handler(self.hub) {
             return self.yield_now();
         }
         Ok(())
-    }
-
-    /// Does a handler of signals make this call, who writes to a pipe for one? It has interrupted
-    /// anything, and may stand on the signal stack, where the next one would write over it.
-    #[cold]
-    fn is_in_handler(&self) -> bool {
-        blocked() & !self.hub.signals_blocked != 0
     }
 
     /// Lets the others run.

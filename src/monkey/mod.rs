@@ -70,7 +70,14 @@
 //!   blocking `send` sends all. EINTR never comes from a park.
 //! * What never calls libc is never seen. A loop that spins on an atomic, or that only sends into a
 //!   channel of std's without a bound, keeps the other greenlets of its OS thread from running, and
-//!   the channel grows. [`sync::mpsc`](crate::sync::mpsc) lets them run.
+//!   the channel grows. [`sync::mpsc`](crate::sync::mpsc) lets them run. A loop of `lock` and
+//!   `unlock` of a free lock is of this kind too.
+//! * pthread_create of a greenlet, and a futex call that wakes one, let the others run at first, as
+//!   a thread would run at once on another core: then a loop as above finds its receiver waiting,
+//!   and its first item wakes it. After eight of these switches between two looks at the
+//!   descriptors (256 resumes, or 1 ms) the caller goes on, up to 128 wakes in a row. It also goes
+//!   on in [`native`], in a destructor while a panic unwinds, where signals are blocked, where
+//!   greenlets share thread-locals, and where the allocator is not libc's.
 //! * gettid(2) tells the OS thread, which all its greenlets share.
 //!
 //! # Kills and limits

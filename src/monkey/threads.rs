@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use libc::{pid_t, pthread_attr_t, pthread_t};
 
-use super::gate::run;
+use super::gate::{run, step_aside};
 use super::raw::{next, raw};
 use super::{attributes, hooks, sites, thread_exit};
 use crate::greenlet::{Builder, Greenlet, identity};
@@ -195,10 +195,12 @@ pub(super) unsafe extern "C" fn pthread_create(
         Some(real) => unsafe { real(thread, attributes, start, argument) as isize },
         None => libc::ENOSYS as isize,
     };
+    let mut started = false;
     let green = |_: &super::gate::Green<'_>| {
         // SAFETY: null, or initialised attributes, as pthread_create demands.
         let wanted = unsafe { wanted(attributes) };
         let made = spawn(wanted, start, argument);
+        started = made.is_ok();
         // SAFETY: the caller has a place for the thread.
         Some(made.map_or_else(
             |errno| errno as isize,
@@ -208,7 +210,11 @@ pub(super) unsafe extern "C" fn pthread_create(
             },
         ))
     };
-    run(&hooks::pthread_create, green, native) as c_int
+    let error = run(&hooks::pthread_create, green, native) as c_int;
+    if started {
+        step_aside();
+    }
+    error
 }
 
 /// What of a thread's attributes is looked at.
