@@ -8,9 +8,33 @@ use net::{TcpListener, TcpStream};
 use net_support::bounded;
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const EMFILE: Option<i32> = Some(24);
+
+/// Counts the warnings that a row of failures begins.
+struct Rows(AtomicUsize);
+
+static ROWS: Rows = Rows(AtomicUsize::new(0));
+
+impl log::Log for Rows {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if record
+            .args()
+            .to_string()
+            .contains("pausing before each retry")
+        {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn flush(&self) {}
+}
 
 fn limit_to(count: u64) {
     let limit = libc::rlimit {
@@ -25,6 +49,8 @@ fn limit_to(count: u64) {
 #[test]
 fn a_loop_over_failing_accepts_does_not_spin_and_recovers() {
     let _bound = bounded();
+    log::set_logger(&ROWS).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let spare = File::open("/dev/null").unwrap();
@@ -58,6 +84,10 @@ fn a_loop_over_failing_accepts_does_not_spin_and_recovers() {
 
     let fillers: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
     let _second = stream;
+    assert_eq!(ROWS.0.load(Ordering::Relaxed), 1);
+    assert!(listener.accept().is_err());
+    // After a success the pauses begin anew, and so does the row that is logged.
+    assert_eq!(ROWS.0.load(Ordering::Relaxed), 2);
     listener.set_nonblocking(true).unwrap();
     let begin = Instant::now();
     assert!(listener.accept().is_err());

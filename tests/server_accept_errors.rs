@@ -19,6 +19,31 @@ use hazard_support::{bounded, ms};
 /// What the next accepts are to fail with.
 static ERRORS: Mutex<Vec<c_int>> = Mutex::new(Vec::new());
 static FAILED: AtomicUsize = AtomicUsize::new(0);
+/// Each test has the errors to itself.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Counts the warnings that a row of failures begins.
+struct Rows(AtomicUsize);
+
+static ROWS: Rows = Rows(AtomicUsize::new(0));
+
+impl log::Log for Rows {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if record
+            .args()
+            .to_string()
+            .contains("pausing before each retry")
+        {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn flush(&self) {}
+}
 
 type Syscall = unsafe extern "C" fn(c_long, usize, usize, usize, usize, usize, usize) -> c_long;
 
@@ -70,6 +95,7 @@ const OF_CONNECTIONS: [c_int; 9] = [
 #[test]
 fn errors_of_connections_do_not_end_a_server_nor_make_it_pause() {
     let _bound = bounded();
+    let _turn = TURN.lock().unwrap();
     let hello = |mut stream: TcpStream, _| stream.write_all(b"hello");
     let server = StreamServer::bind("127.0.0.1:0", hello).unwrap();
     for times in [1, 10, 50] {
@@ -96,4 +122,25 @@ fn errors_of_connections_do_not_end_a_server_nor_make_it_pause() {
         sleep(ms(1));
         server.stop(None);
     }
+}
+
+#[test]
+fn a_guest_that_has_come_in_ends_a_row_of_failures() {
+    let _bound = bounded();
+    let _turn = TURN.lock().unwrap();
+    log::set_logger(&ROWS).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
+    let hello = |mut stream: TcpStream, _| stream.write_all(b"hello");
+    let server = StreamServer::bind("127.0.0.1:0", hello).unwrap();
+    server.start().unwrap();
+    sleep(ms(1));
+    for row in 1..=3 {
+        *ERRORS.lock().unwrap() = vec![libc::EMFILE; 2];
+        let mut text = String::new();
+        let mut client = TcpStream::connect(server.address()).unwrap();
+        client.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hello");
+        assert_eq!(ROWS.0.load(Ordering::Relaxed), row);
+    }
+    server.stop(None);
 }

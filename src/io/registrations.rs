@@ -66,7 +66,7 @@ impl Registrations {
             self.moved.store(true, Ordering::Relaxed);
         }
         let mut others = lock(&self.others);
-        // Those of hubs that are gone go as well: each would keep two descriptors open.
+        // Those of hubs that have ended go as well: each would keep what is shared with its hub.
         others.retain(|other| !Arc::ptr_eq(&other.hub, &hub.shared) && !other.hub.is_closed());
         others.push(new);
     }
@@ -90,5 +90,25 @@ impl Registrations {
                 hub.unwatch(fd, Message::Forget(key));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bounded::bounded;
+    use crate::poller::Registry;
+
+    #[test]
+    fn hubs_that_have_ended_are_forgotten() {
+        let _bound = bounded();
+        let registrations = Registrations::default();
+        for _ in 0..5 {
+            crate::greenlet::run(|| {
+                let key = Registry::<u8>::new().insert(7);
+                with_hub(|hub| registrations.note(hub.expect("this runs on one"), key));
+            });
+        }
+        assert_eq!(lock(&registrations.others).len(), 1);
     }
 }
