@@ -160,12 +160,6 @@ const CALLS: &[Call] = &[
         By(a_hub_without_its_set),
     ),
     (
-        "hub/turn.rs",
-        "greenroom: {}",
-        "greenroom: this operation would block",
-        By(a_stuck_root_in_c),
-    ),
-    (
         "inspect/watchdog.rs",
         "greenroom: a watchdog panicked",
         "",
@@ -272,6 +266,12 @@ const CALLS: &[Call] = &[
         "greenroom: the destructor of a job's result",
         "greenroom: the destructor of a job",
         By(a_result_nobody_wants),
+    ),
+    (
+        "sys/stderr.rs",
+        NO_TEXT,
+        "greenroom: this operation would block",
+        By(a_stuck_root_in_c),
     ),
 ];
 

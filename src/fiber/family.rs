@@ -115,6 +115,11 @@ impl<T: 'static> Family<T> {
             let Transfer { target, message } = next;
             let to = target.id().or(main);
             tell_transferred(from, to, thrown);
+            let Transfer { target, message } = match target.is_dead() {
+                // A subscriber has switched as well.
+                true => Transfer::new(&target, message),
+                false => Transfer { target, message },
+            };
             if Rc::ptr_eq(&target, &self.main) {
                 return message;
             }

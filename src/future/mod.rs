@@ -88,6 +88,7 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
         }
         // Its own, and that of `waker`: whoever has a further one may be on another thread.
         let _help = (Arc::strong_count(&alarm) > 2).then(Help::is_possible);
+        alarm.renew();
         while !alarm.is_rung() {
             cancel::park_on(Why::Helper("a future"), None);
         }

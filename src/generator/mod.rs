@@ -387,7 +387,9 @@ where
         match input.filter(|_| !ending) {
             Some(Input::Value(input)) => Some(f(yielder, input)),
             Some(Input::Throw(payload)) => {
-                drop(f);
+                let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(f)));
+                // What was thrown goes on.
+                dropped.unwrap_or_else(report::discard);
                 panic::resume_unwind(payload)
             }
             None => None,

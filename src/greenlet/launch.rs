@@ -14,8 +14,10 @@
 //! All user code runs here, destructors included, so all of it may park. What runs after the
 //! greenlet's own code is shielded: a kill would cut destructors off at their first park.
 
+use std::cell::Cell;
 use std::io;
 use std::panic::{self, AssertUnwindSafe, Location};
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -208,14 +210,24 @@ where
                 std::mem::forget(task);
             }
             Err(error) => {
-                // In the hub, which must not unwind.
-                contain("the destructor of a closure", || drop(f));
                 conclude(&task, promise, Err(JoinError::not_started(error)));
+                drop_in_a_greenlet(f);
             }
         }
     };
     handle.shared.send(Message::Run(Box::new(job)));
     greenlet
+}
+
+/// Drops a closure where its destructor may park, which it may not in the hub.
+fn drop_in_a_greenlet<F: 'static>(f: F) {
+    let what = "the destructor of a closure";
+    let f = Rc::new(Cell::new(Some(f)));
+    let theirs = Rc::clone(&f);
+    if launch_static(Plan::new(), move || contain(what, || drop(theirs.take()))).is_err() {
+        // There is no stack of the common size either: what parks blocks the OS thread.
+        contain(what, || drop(f.take()));
+    }
 }
 
 /// A greenlet on its way to another hub. Lost on the way, it ends with an error.

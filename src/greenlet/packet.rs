@@ -19,6 +19,7 @@ use std::sync::atomic::Ordering;
 
 use super::JoinError;
 use crate::hub::{Slot, with_hub};
+use crate::sys::report;
 
 /// The owner's end.
 ///
@@ -111,7 +112,7 @@ impl<T> Drop for Packet<T> {
             // SAFETY: the writer has ended; or it is not under way, since it writes on this very
             // OS thread, and will not begin to, since it looks first.
             let left = unsafe { self.0.place().take() };
-            drop(left);
+            report::drop_foreign("a result", left);
         }
     }
 }

@@ -15,6 +15,9 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+/// In place of the address of a key: the value is not found any more.
+const NO_KEY: usize = 0;
+
 /// A value, by the address of its key; `None` once it is being destroyed.
 type Entry = (usize, Option<Rc<dyn Any>>);
 
@@ -127,8 +130,10 @@ impl Storage {
 
     #[cold]
     fn destroy_one_of_some(&self) -> Option<Rc<dyn Any>> {
-        let tree = || self.leave_tree().map(|tree| tree as Rc<dyn Any>);
-        self.destroy_last().or_else(tree)
+        self.destroy_last().or_else(|| {
+            self.leave_tree();
+            self.destroy_last()
+        })
     }
 
     fn destroy_last(&self) -> Option<Rc<dyn Any>> {
@@ -137,7 +142,9 @@ impl Storage {
         entries.find_map(|(_, value)| value.take())
     }
 
-    fn leave_tree(&self) -> Option<Rc<Node>> {
+    /// Leaves the tree. Its keys are gone; what nobody else shares is to be destroyed, value by
+    /// value: each destructor may panic.
+    fn leave_tree(&self) {
         let tree = self.tree.take();
         let mut values = self.values.borrow_mut();
         let mut next = &tree;
@@ -145,7 +152,15 @@ impl Storage {
             values.get_or_insert_default().push((node.key, None));
             next = &node.next;
         }
-        tree
+        let mut own = Vec::new();
+        let mut next = tree;
+        while let Some(node) = next.and_then(Rc::into_inner) {
+            own.push((NO_KEY, Some(node.value)));
+            next = node.next;
+        }
+        if !own.is_empty() {
+            values.get_or_insert_default().extend(own.into_iter().rev());
+        }
     }
 
     /// From now on there is nothing here, for good; to be called when nothing is left to destroy.

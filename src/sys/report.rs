@@ -163,6 +163,27 @@ fn call_logger(
     log::logger().log(&record);
 }
 
+/// Drops values of the user's from within a destructor of ours. All are dropped, whichever of
+/// them panic. The first panic goes on to the caller, unless the caller unwinds already: a panic
+/// that left a destructor would then abort the process. What goes nowhere is reported.
+#[track_caller]
+pub(crate) fn drop_foreign<T>(what: &str, values: impl IntoIterator<Item = T>) {
+    let mut kept = None;
+    for value in values {
+        let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(value)));
+        let Err(payload) = dropped else { continue };
+        if kept.is_none() && !thread::panicking() {
+            kept = Some(payload);
+            continue;
+        }
+        report!(Error, "greenroom: the destructor of {what} panicked");
+        discard(payload);
+    }
+    if let Some(payload) = kept {
+        panic::resume_unwind(payload);
+    }
+}
+
 /// Drops a payload that nobody catches. Its destructor is foreign code as well.
 pub(crate) fn discard(payload: Box<dyn std::any::Any + Send>) {
     let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(payload)));

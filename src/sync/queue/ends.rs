@@ -13,6 +13,7 @@ use super::iter::{QueueIter, QueueTryIter};
 use super::store::Patience;
 use super::watch::Room;
 use crate::greenlet::{Ready, Subscribe, Subscription, Waitable};
+use crate::sys::report;
 
 struct Shared<Q> {
     queue: Q,
@@ -215,7 +216,7 @@ impl<Q: AnyQueue> Clone for Getter<Q> {
 impl<Q: AnyQueue> Drop for Getter<Q> {
     fn drop(&mut self) {
         if self.0.getters.fetch_sub(1, Ordering::AcqRel) == 1 {
-            drop(self.0.queue.end_now());
+            report::drop_foreign("an item", self.0.queue.end_now());
         }
     }
 }

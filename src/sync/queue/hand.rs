@@ -12,13 +12,15 @@
 use super::brief::Held;
 use super::order::Order;
 use super::store::{Patience, Refusal, State, Store};
-use crate::hub::waker::Waker;
+use crate::hub::owner;
 use crate::sync::waiting::{self, Home};
 use crate::sync::waitlist::{Notice, WaitList};
+use crate::sys::report;
 
 /// The order is not in its queue.
 pub(super) struct InHand<T> {
-    by: Waker,
+    /// Whose code looks: see `hub::owner`.
+    by: u64,
     /// Items in it.
     pub(super) out: usize,
     /// What was put meanwhile.
@@ -31,6 +33,17 @@ impl<T> InHand<T> {
     pub(super) fn len(&self) -> usize {
         self.out + self.incoming.len() + self.returned.len()
     }
+
+    /// Whether the caller is the code that looks: to wait for the return is to wait for itself.
+    pub(super) fn is_mine(&self) -> bool {
+        self.by == owner::current()
+    }
+}
+
+/// To be called without the lock: the panic hook is foreign code.
+#[cold]
+pub(super) fn asked_from_within() -> ! {
+    panic!("a queue was asked for an item from within its own `peek` or `Ord`");
 }
 
 /// The right to one item.
@@ -66,9 +79,9 @@ impl<'a, O: Order> Promise<'a, O> {
                 std::mem::forget(self);
                 return Ok(state);
             };
-            if hand.by.is_for_same(&Waker::current()) {
+            if hand.is_mine() {
                 drop(state);
-                panic!("a queue was asked for an item from within its own `peek` or `Ord`");
+                asked_from_within();
             }
             let key = state.lists.returns.push((), Notice::to_me());
             drop(state);
@@ -86,7 +99,7 @@ impl<'a, O: Order> Promise<'a, O> {
         let mut state = self.redeem(patience)?;
         state.promised += 1;
         state.hand = Some(InHand {
-            by: Waker::current(),
+            by: owner::current(),
             out: state.order.len(),
             incoming: Vec::new(),
             returned: Vec::new(),
@@ -119,7 +132,9 @@ impl<O: Order> Drop for Hand<'_, O> {
         if state.drained {
             state.unfinished -= order.len().min(state.unfinished);
             self.store.settle(state);
-            return drop((order, hand));
+            let returned = hand.into_iter();
+            let returned = returned.flat_map(|hand| hand.returned.into_iter().chain(hand.incoming));
+            return report::drop_foreign("an item", order.drain().into_iter().chain(returned));
         }
         if let Some(hand) = hand {
             hand.returned.into_iter().for_each(|item| order.unpop(item));

@@ -11,6 +11,7 @@ use super::store::{Patience, Refusal, State, Store};
 use crate::cancel;
 use crate::hub::{Why, ended};
 use crate::sync::waitlist::{Buried, Key, Notice, WaitList};
+use crate::sys::report;
 
 const AN_ITEM: Why = Why::Shared("an item from a queue");
 const ROOM: Why = Why::Shared("room in a queue");
@@ -247,7 +248,7 @@ impl<'a, O: Order> Place<'a, O> {
             }
         };
         self.store.settle(state);
-        drop(unwanted);
+        report::drop_foreign("an item", unwanted);
     }
 }
 

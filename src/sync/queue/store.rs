@@ -34,7 +34,7 @@
 use std::time::Duration;
 
 use super::brief::{Brief, Held};
-use super::hand::{InHand, Promise};
+use super::hand::{InHand, Promise, asked_from_within};
 use super::order::Order;
 use super::place::Line;
 use super::slot::{Wish, hand_over};
@@ -424,6 +424,10 @@ impl<O: Order> Store<O> {
         patience: Patience,
     ) -> Result<O::Item, Refusal> {
         let waits = state.spare() == 0 && !state.is_over() && patience != Patience::None;
+        if waits && state.hand.as_ref().is_some_and(InHand::is_mine) {
+            drop(state);
+            asked_from_within();
+        }
         if O::HANDS_OVER && waits && with_hub(|hub| hub.is_some()) {
             return self.wait_for_item(state, patience);
         }
@@ -481,6 +485,10 @@ impl<O: Order> Store<O> {
         }
         if patience == Patience::None {
             return Err(Refusal::NotNow);
+        }
+        if state.hand.as_ref().is_some_and(InHand::is_mine) {
+            drop(state);
+            asked_from_within();
         }
         let key = state.lists.getters.push(Wish::promise(), Notice::to_me());
         if O::RENDEZVOUS {
