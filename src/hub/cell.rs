@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!               +--------------------------------------+--------------------+
-//!   Cell<R>     | Task  (refs, layout, hub, ...)       | result: Option<R>  |
+//!   Cell<R>     | Task  (count, layout, hub, ...)     | result: Option<R>  |
 //!               +--------------------------------------+--------------------+
 //!                 ^        ^            ^                ^
 //!            TaskRef    TaskRef      TaskPtr           Slot<R>
@@ -31,11 +31,10 @@ use std::cell::{RefCell, UnsafeCell};
 use std::fmt;
 use std::ops::Deref;
 use std::panic::Location;
-use std::process;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::count::{Count, Then};
 use super::remote::{Message, Shared};
 use super::task::{Task, TaskPtr};
 use super::{Hub, with_hub};
@@ -44,8 +43,6 @@ use super::{Hub, with_hub};
 const LAYOUT_KEPT: &Layout = Cell::<[usize; 5]>::LAYOUT;
 /// How many cells a hub keeps for later spawns: 2 MB.
 const CELLS_KEPT: usize = 4096;
-/// As std's `Arc`: beyond that somebody forgets clones in a loop.
-const REFS_MAX: usize = isize::MAX as usize;
 
 /// See the head of this file.
 #[repr(C)]
@@ -93,7 +90,7 @@ pub(crate) fn new_task<R>(
     // SAFETY: as above. A cell that is used again had another type's result here, long gone.
     unsafe {
         (&raw mut (*cell.as_ptr()).result).write(UnsafeCell::new(None));
-        (*cell.as_ptr()).task.housed = AtomicBool::new(home.is_some());
+        (*cell.as_ptr()).task.count = Count::one(home.is_some());
     }
     (TaskRef(cell.cast()), Slot(cell))
 }
@@ -109,9 +106,7 @@ unsafe impl Sync for TaskRef {}
 impl TaskRef {
     /// One count more, for a task that is counted, or held by this OS thread's hub.
     pub(super) fn of(task: &Task) -> TaskRef {
-        if task.refs.fetch_add(1, Ordering::Relaxed) > REFS_MAX {
-            process::abort();
-        }
+        task.count.add();
         TaskRef(task.cell)
     }
 }
@@ -120,7 +115,7 @@ impl TaskRef {
 impl TaskRef {
     /// How often it is counted, this one included.
     pub(crate) fn counts(&self) -> usize {
-        self.refs.load(Ordering::Relaxed)
+        self.count.refs()
     }
 }
 
@@ -155,7 +150,7 @@ impl TaskRef {
     /// Lets go of this count, on the OS thread of the task's hub.
     #[inline]
     fn let_go_at_home(&self, hub: &Hub) {
-        if self.take_off_one() && !self.housed.load(Ordering::Relaxed) {
+        if self.count.drop_at_home() {
             // SAFETY: the last count was this one, and the hub does not hold the task any more.
             unsafe { free(self.0, Some(hub)) }
         }
@@ -164,25 +159,11 @@ impl TaskRef {
     /// As [`TaskRef::let_go_at_home`], on any other thread.
     #[inline(never)]
     fn let_go_abroad(&self) {
-        loop {
-            if !self.housed.load(Ordering::Acquire) {
-                if self.take_off_one() {
-                    // SAFETY: as above; and what the hub did with it happened before.
-                    unsafe { free(self.0, None) }
-                }
-                return;
-            }
-            let refs = self.refs.load(Ordering::Relaxed);
-            if refs == 1 {
-                return self.send_home();
-            }
-            let (less, order) = (refs - 1, Ordering::Release);
-            let exchanged = self
-                .refs
-                .compare_exchange(refs, less, order, Ordering::Relaxed);
-            if exchanged.is_ok() {
-                return;
-            }
+        match self.count.drop_abroad(|| self.hub.is_closed()) {
+            Then::Nothing => {}
+            // SAFETY: as above; and what the hub did with it happened before.
+            Then::Free => unsafe { free(self.0, None) },
+            Then::SendHome => self.send_home(),
         }
     }
 
@@ -191,23 +172,7 @@ impl TaskRef {
     fn send_home(&self) {
         // The message may be received, and the task be gone, before it is quite sent.
         let home = Arc::clone(&self.hub);
-        if !home.is_closed() {
-            home.send(Message::Return(TaskRef(self.0)));
-        } else if !self.housed.load(Ordering::Acquire) {
-            self.let_go_abroad();
-        }
-        // Else the task is one of those that its hub left behind for good.
-    }
-
-    /// One count less; true if there is none left.
-    #[inline]
-    fn take_off_one(&self) -> bool {
-        // One is ours. If there is no other, then nobody is there who could make one meanwhile.
-        if self.refs.load(Ordering::Acquire) == 1 {
-            self.refs.store(0, Ordering::Relaxed);
-            return true;
-        }
-        self.refs.fetch_sub(1, Ordering::AcqRel) == 1
+        home.send(Message::Return(TaskRef(self.0)));
     }
 }
 
@@ -217,13 +182,11 @@ impl TaskRef {
 /// `hub` held it, since it was launched there, and its coroutine has returned.
 pub(super) unsafe fn evict(task: TaskPtr, hub: &Hub) {
     let at = task.get().cell;
-    if !task.get().housed.load(Ordering::Relaxed) {
+    if !task.get().count.is_housed() {
         // The count with which it was sent here.
         return drop(TaskRef(at));
     }
-    if task.get().refs.load(Ordering::Acquire) > 0 {
-        task.get().housed.store(false, Ordering::Release);
-    } else {
+    if task.get().count.evict() {
         // SAFETY: nobody counts it, and nobody but the hub could have begun to.
         unsafe { free(at, Some(hub)) }
     }

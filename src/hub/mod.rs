@@ -59,6 +59,7 @@ mod background;
     reason = "tasks are counted, and their memory is used again"
 )]
 mod cell;
+mod count;
 #[allow(unsafe_code, reason = "the thread-local pointer to the hub")]
 mod current;
 pub(crate) mod ended;
@@ -66,6 +67,7 @@ mod events;
 mod handle;
 pub(crate) mod helpers;
 mod hook;
+mod inbox;
 mod later;
 pub(crate) mod nested;
 #[cfg(feature = "monkey")]

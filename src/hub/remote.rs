@@ -1,15 +1,4 @@
-//! The part of a hub that other OS threads may touch: its inbox and its doorbell.
-//!
-//! ```text
-//!   another thread                     the hub's thread
-//!   inbox.push(message)                asleep := true
-//!   fence                              fence
-//!   asleep? --yes--> ring, once        inbox empty? --yes--> epoll_wait
-//! ```
-//!
-//! Whoever comes second sees what the other wrote, so a message is either found before the hub
-//! sleeps or rings the bell; and a bell rings at most once per sleep, whatever the number of
-//! messages.
+//! The part of a hub that other OS threads may touch: its [`Inbox`] and its doorbell.
 //!
 //! The doorbell and the epoll set are closed when the hub ends, though other threads may know it
 //! for much longer. Ringing, taking a descriptor out of the set, and closing them hold one lock:
@@ -17,13 +6,13 @@
 
 use std::os::fd::BorrowedFd;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crossbeam_queue::SegQueue;
 use once_cell::sync::Lazy;
 
 use super::cell::TaskRef;
+use super::inbox::Inbox;
 use super::pulse::Pulse;
 use super::{Hub, with_hub};
 use crate::poller::Key;
@@ -73,11 +62,9 @@ pub(crate) struct Shared {
     pub(crate) number: u64,
     /// The hubs of the same OS thread that stand still as long as this one is there.
     outer: Vec<u64>,
-    inbox: SegQueue<Message>,
-    asleep: AtomicBool,
+    inbox: Inbox<Message>,
     /// When the present turn began, or when the hub was last woken by a message.
     turned_at: AtomicU64,
-    closed: AtomicBool,
     /// None for a hub that has ended, and for the one that is nowhere.
     doors: Mutex<Option<Doors>>,
     /// The fork generation of the process that the hub belongs to.
@@ -127,10 +114,8 @@ impl Shared {
         Shared {
             number: HUBS.fetch_add(1, Ordering::Relaxed),
             outer: Vec::new(),
-            inbox: SegQueue::new(),
-            asleep: AtomicBool::new(false),
+            inbox: Inbox::new(),
             turned_at: AtomicU64::new(clock::now_ns()),
-            closed: AtomicBool::new(false),
             doors: Mutex::new(doors),
             forks: fork::generation(),
             ids: AtomicU64::new(1),
@@ -167,18 +152,16 @@ impl Shared {
 
     /// Leaves a message. `false` when the hub is gone: the message is then dropped, here.
     pub(crate) fn send(&self, message: Message) -> bool {
-        self.inbox.push(message);
-        fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
+        if self.inbox.push(message) {
             self.rings.fetch_add(1, Ordering::Relaxed);
             self.note_turn(clock::now_ns());
             self.with_doors_open(|doors| doors.bell.ring());
         }
-        if self.closed.load(Ordering::Acquire) {
+        let open = !self.is_closed();
+        if !open {
             self.empty_inbox();
-            return false;
         }
-        true
+        open
     }
 
     pub(crate) fn receive(&self) -> Option<Message> {
@@ -191,13 +174,7 @@ impl Shared {
 
     /// The hub wants to sleep: from now on messages ring. `false` if there is mail already.
     pub(crate) fn fall_asleep(&self) -> bool {
-        self.asleep.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        if self.has_mail() {
-            self.asleep.store(false, Ordering::Relaxed);
-            return false;
-        }
-        true
+        self.inbox.fall_asleep()
     }
 
     pub(super) fn note_turn(&self, now: u64) {
@@ -207,20 +184,19 @@ impl Shared {
     /// For how long, by `now`, a message that is sent now would have waited already: zero for a
     /// hub that sleeps, long for one that computes.
     pub(crate) fn lag_ns(&self, now: u64) -> u64 {
-        match self.asleep.load(Ordering::Relaxed) {
+        match self.inbox.is_asleep() {
             true => 0,
             false => now.saturating_sub(self.turned_at.load(Ordering::Relaxed)),
         }
     }
 
     pub(crate) fn wake_up(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
+        self.inbox.wake_up();
     }
 
     /// The hub is gone: what is sent from now on is dropped by its sender.
     pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        fence(Ordering::SeqCst);
+        self.inbox.close();
         self.empty_inbox();
         self.pulse.rest();
         // Those who come from now on find them closed; one that rings just now has the lock.
@@ -238,7 +214,7 @@ impl Shared {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.inbox.is_closed()
     }
 
     fn empty_inbox(&self) {

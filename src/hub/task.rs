@@ -28,10 +28,11 @@ use std::fmt;
 use std::num::NonZero;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::cell::TaskRef;
+use super::count::Count;
 use super::nested::CoroutineId;
 #[cfg(feature = "monkey")]
 use super::owed::{OutputPipes, Owed};
@@ -324,13 +325,11 @@ pub(crate) struct Task {
     /// The token of `unpark`.
     pub(crate) token: AtomicBool,
     phase: AtomicU8,
-    /// Kills and timeouts that unwind its stack now, or were caught and not yet dropped.
-    pub(crate) cancellations: AtomicU32,
     /// Nobody wants the result, said on the hub's own OS thread.
     detached: AtomicBool,
-    /// How often the task is counted, and whether its hub holds it as well: see the file `cell`.
-    pub(super) housed: AtomicBool,
-    pub(super) refs: AtomicUsize,
+    /// Kills and timeouts that unwind its stack now, or were caught and not yet dropped.
+    pub(crate) cancellations: AtomicU32,
+    pub(super) count: Count,
     /// 0 for the root, for others one more than their index in the hub's table of tasks;
     /// `u32::MAX` until they have one. Written by the hub's OS thread, read by all.
     minimal_id: AtomicU32,
@@ -383,8 +382,7 @@ impl Task {
             detached: AtomicBool::new(false),
             spawner: AtomicU64::new(u64::MAX),
             exits: Mutex::default(),
-            refs: AtomicUsize::new(1),
-            housed: AtomicBool::new(false),
+            count: Count::one(false),
             cell,
             layout,
         }
@@ -419,8 +417,7 @@ impl Task {
         self.spawner = AtomicU64::new(u64::MAX);
         self.phase = AtomicU8::new(ALIVE);
         self.detached = AtomicBool::new(false);
-        self.refs = AtomicUsize::new(1);
-        self.housed = AtomicBool::new(false);
+        self.count = Count::one(false);
     }
 
     /// The half that belongs to the hub's OS thread; to be called there only.

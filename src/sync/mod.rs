@@ -90,7 +90,7 @@ mod async_result;
 mod barrier;
 mod condvar;
 mod event;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod exploration;
 mod lazy_lock;
 #[allow(
@@ -106,6 +106,8 @@ pub mod mpsc;
 mod mutex;
 mod once;
 mod once_lock;
+#[cfg(all(test, loom))]
+mod orders;
 mod poison;
 mod queue;
 mod raw_mutex;

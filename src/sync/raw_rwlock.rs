@@ -94,7 +94,7 @@ impl RawRwLock {
     fn lock_slowly(&self, access: Access, deadline: Option<u64>) -> bool {
         let mut waiters = self.waiters();
         // From here on nobody passes by, and who leaves the lock free comes to the list.
-        let word = self.word.fetch_or(WAITED, Ordering::Acquire);
+        let word = self.word.fetch_or(WAITED, Ordering::Relaxed);
         if waiters.is_empty() && access.is_free(word) {
             let change = access.unit().wrapping_sub(WAITED);
             self.word.fetch_add(change, Ordering::Acquire);

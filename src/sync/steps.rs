@@ -1,26 +1,24 @@
 //! The atomic steps that locks are made of: std's types. In this crate's own tests each stops
 //! before it takes effect, so that others may run, if the test tries orders: see `exploration`.
 
-#[cfg(not(test))]
-pub(super) use {
-    crate::cancel::park_on,
-    crate::sys::lock::lock,
-    std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize},
-    std::sync::{Mutex, MutexGuard},
+#[cfg(any(not(test), loom))]
+pub(super) use crate::{
+    cancel::park_on,
+    sys::atomic::{AtomicBool, AtomicU8, AtomicUsize, Mutex, MutexGuard, lock},
 };
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 pub(super) use stopping::{
     AtomicBool, AtomicU8, AtomicUsize, Mutex, MutexGuard, lock, park_on, step, wake,
 };
 
-#[cfg(not(test))]
+#[cfg(any(not(test), loom))]
 #[inline]
 pub(super) fn wake(waker: crate::hub::waker::Waker) {
     waker.wake_last();
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod stopping {
     use std::cell::RefCell;
     use std::collections::HashSet;

@@ -8,6 +8,7 @@
 //! `syscall(2)`: a replaced function is for other people's code, and never called by us.
 
 pub(crate) mod addr;
+pub(crate) mod atomic;
 pub(crate) mod clock;
 pub(crate) mod ending;
 pub(crate) mod epoll;
@@ -15,6 +16,8 @@ pub(crate) mod event_fd;
 pub(crate) mod fd;
 pub(crate) mod fd_traits;
 pub(crate) mod fork;
+#[cfg(not(loom))]
+mod futex;
 #[cfg(feature = "monkey")]
 pub(crate) mod identity;
 pub(crate) mod lock;
@@ -28,6 +31,8 @@ pub(crate) mod signal;
 pub(crate) mod sleeper;
 pub(crate) mod socket;
 pub(crate) mod stderr;
+#[cfg(all(test, loom))]
+mod weaken;
 
 use std::io;
 

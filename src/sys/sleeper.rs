@@ -10,11 +10,10 @@
 
 use std::cell::OnceCell;
 use std::mem::ManuallyDrop;
-use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
-use super::lock::natively;
+use super::atomic::{Futex, thread_local};
 
 const NOTHING: u32 = 0;
 const TOKEN: u32 = 1;
@@ -22,17 +21,20 @@ const ASLEEP: u32 = 2;
 
 /// Names an OS thread that sleeps, to wake it.
 #[derive(Clone, Debug)]
-pub(crate) struct Sleeper(Arc<AtomicU32>);
+pub(crate) struct Sleeper(Arc<Futex>);
 
 thread_local! {
     static MINE: Sleeper = Sleeper::new();
+}
+
+std::thread_local! {
     /// For waits in the destructors of thread-locals, when the other is gone; it is leaked.
     static LATE: ManuallyDrop<OnceCell<Sleeper>> = const { ManuallyDrop::new(OnceCell::new()) };
 }
 
 impl Sleeper {
     fn new() -> Sleeper {
-        Sleeper(Arc::new(AtomicU32::new(NOTHING)))
+        Sleeper(Arc::new(Futex::new(NOTHING)))
     }
 
     /// Of the calling thread.
@@ -48,7 +50,7 @@ impl Sleeper {
     /// Ends the thread's present sleep, or its next one.
     pub(crate) fn wake(&self) {
         if self.0.swap(TOKEN, Ordering::Release) == ASLEEP {
-            self.futex(libc::FUTEX_WAKE, 1, None);
+            self.0.wake();
         }
     }
 
@@ -56,32 +58,23 @@ impl Sleeper {
     /// if somebody has. To be called by the thread itself.
     pub(crate) fn sleep(&self, limit_ns: u64) -> bool {
         let word = &self.0;
-        let begun = word.compare_exchange(NOTHING, ASLEEP, Ordering::Acquire, Ordering::Acquire);
-        if begun.is_ok() {
-            self.futex(libc::FUTEX_WAIT, ASLEEP, Some(limit_ns));
+        // What a wake has released is acquired below, whichever way the sleep goes.
+        let order = Ordering::Relaxed;
+        if word.compare_exchange(NOTHING, ASLEEP, order, order).is_ok() {
+            word.wait(ASLEEP, limit_ns);
         }
         word.swap(NOTHING, Ordering::Acquire) == TOKEN
     }
-
-    fn futex(&self, operation: i32, value: u32, limit_ns: Option<u64>) {
-        let limit = limit_ns.map(|ns| libc::timespec {
-            tv_sec: (ns / 1_000_000_000).min(i32::MAX as u64) as libc::time_t,
-            tv_nsec: (ns % 1_000_000_000) as libc::c_long,
-        });
-        let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
-        let operation = operation | libc::FUTEX_PRIVATE_FLAG;
-        // SAFETY: the word is counted, and `limit` is null or outlives the call. Whatever comes
-        // out of it, the caller looks again.
-        natively(|| unsafe {
-            libc::syscall(libc::SYS_futex, self.0.as_ptr(), operation, value, limit)
-        });
-    }
 }
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod orders;
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::bounded::bounded;
+    use std::sync::atomic::AtomicU32;
     use std::thread;
     use std::time::{Duration, Instant};
 

@@ -2,14 +2,13 @@
 
 use std::io;
 use std::mem;
-use std::sync::{Mutex, MutexGuard};
 
 use crate::cancel;
 use crate::greenlet::Ready;
 use crate::greenlet::sealed::Subscription;
 use crate::hub::waker::Waker;
 use crate::hub::{Help, Why};
-use crate::sys::lock::lock;
+use crate::sys::atomic::{Mutex, MutexGuard, lock};
 
 /// See the head of this file. Waited for by greenlets of any hub, and by plain threads.
 #[derive(Default)]
@@ -131,3 +130,6 @@ struct Subscribed<'a> {
 }
 
 impl Subscription for Subscribed<'_> {}
+
+#[cfg(all(test, loom))]
+mod orders;

@@ -13,6 +13,7 @@ mod mailbox;
 mod network;
 mod random;
 #[cfg(test)]
+#[cfg_attr(loom, allow(dead_code, reason = "what asks for orders is not there"))]
 pub(crate) mod script;
 mod socket;
 

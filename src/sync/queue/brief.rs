@@ -13,19 +13,11 @@
 //! and never while foreign code runs. A holder that the kernel takes off its processor keeps
 //! others napping until it is back, as an unfinished push into a `crossbeam-queue` does.
 
-use std::cell::UnsafeCell;
-use std::hint;
 use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
-/// Looks in a row before the processor is offered to others.
-const SPINS_MAX: u32 = 64;
-/// Offers before it naps: whoever holds the lock may be of a lower priority.
-const YIELDS_MAX: u32 = 64;
-const NAP: Duration = Duration::from_micros(50);
+use crate::sys::atomic::{AtomicBool, UnsafeCell, pause};
 
 /// See the head of this file.
 pub(super) struct Brief<T> {
@@ -52,28 +44,26 @@ impl<T> Brief<T> {
 
     #[inline]
     pub(super) fn lock(&self) -> Held<'_, T> {
-        let taken = self
-            .held
-            .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
-        if taken.is_err() {
+        if !self.take_if_free() {
             self.lock_slowly();
         }
         Held { lock: self }
     }
 
+    #[inline]
+    fn take_if_free(&self) -> bool {
+        self.held
+            .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    }
+
     #[cold]
     fn lock_slowly(&self) {
         let mut tries = 0;
-        // The look comes first: a swap would take the cache line away from the holder.
-        while self.held.load(Ordering::Relaxed) || self.held.swap(true, Ordering::Acquire) {
+        // The look comes first: an exchange would take the cache line away from the holder.
+        while self.held.load(Ordering::Relaxed) || !self.take_if_free() {
+            pause(tries);
             tries += 1;
-            if tries <= SPINS_MAX {
-                hint::spin_loop();
-            } else if tries <= SPINS_MAX + YIELDS_MAX {
-                thread::yield_now();
-            } else {
-                thread::sleep(NAP);
-            }
         }
     }
 }
@@ -90,7 +80,7 @@ impl<T> Deref for Held<'_, T> {
     fn deref(&self) -> &T {
         // SAFETY: `held` was false and became true when this was made, and stays so until it is
         // dropped: nobody else has a `Held` of this lock.
-        unsafe { &*self.lock.value.get() }
+        self.lock.value.with(|value| unsafe { &*value })
     }
 }
 
@@ -98,7 +88,7 @@ impl<T> DerefMut for Held<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as above, and this one is borrowed mutably.
-        unsafe { &mut *self.lock.value.get() }
+        self.lock.value.with_mut(|value| unsafe { &mut *value })
     }
 }
 
@@ -109,8 +99,14 @@ impl<T> Drop for Held<'_, T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod orders;
+
+#[cfg(all(test, not(loom)))]
 mod tests {
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
     use crate::bounded::bounded;
 
