@@ -90,7 +90,8 @@ mod async_result;
 mod barrier;
 mod condvar;
 mod event;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod exploration;
 mod lazy_lock;
 #[allow(

@@ -11,6 +11,7 @@ use super::raw_mutex::RawMutex;
 use super::raw_rwlock::{Access, RawRwLock};
 use super::raw_semaphore::RawSemaphore;
 use super::{Event, Once};
+use crate::bounded::bounded;
 use crate::sys::atomic::modelled::{Watched, explore};
 use crate::sys::atomic::pause;
 
@@ -67,6 +68,7 @@ fn use_mutex(shared: &Guarded<RawMutex>, deadline: fn() -> Option<u64>) {
 
 #[test]
 fn a_mutex_hands_on_what_it_guards() {
+    let _bound = bounded();
     explore("a_mutex_hands_on_what_it_guards", 2, || {
         let shared = mutex();
         let threads = [(); 2].map(|()| spawn(&shared, |shared| use_mutex(shared, never)));
@@ -78,6 +80,7 @@ fn a_mutex_hands_on_what_it_guards() {
 
 #[test]
 fn a_mutex_outlives_a_thread_that_gives_up() {
+    let _bound = bounded();
     explore("a_mutex_outlives_a_thread_that_gives_up", 2, || {
         let shared = mutex();
         let patient = spawn(&shared, |shared| use_mutex(shared, never));
@@ -97,6 +100,7 @@ fn use_semaphore(shared: &Guarded<RawSemaphore>, deadline: fn() -> Option<u64>) 
 
 #[test]
 fn a_permit_hands_on_what_it_stands_for() {
+    let _bound = bounded();
     for deadline in [never, at_once] {
         explore("a_permit_hands_on_what_it_stands_for", 2, move || {
             let shared = Guarded::new(RawSemaphore::new(1, 1), |lock| {
@@ -113,6 +117,7 @@ fn a_permit_hands_on_what_it_stands_for() {
 
 #[test]
 fn a_permit_that_is_seen_shows_what_was_done_before_it_was_given() {
+    let _bound = bounded();
     explore(
         "a_permit_that_is_seen_shows_what_was_done_before_it_was_given",
         3,
@@ -124,9 +129,10 @@ fn a_permit_that_is_seen_shows_what_was_done_before_it_was_given() {
                 shared.value.add();
                 assert!(shared.lock.give());
             });
-            if shared.lock.permits() > 0 {
-                assert_eq!(shared.value.read(), 1);
+            while shared.lock.permits() == 0 {
+                pause(0);
             }
+            assert_eq!(shared.value.read(), 1);
             join([giver]);
         },
     );
@@ -151,6 +157,7 @@ fn rwlock() -> Arc<Guarded<RawRwLock>> {
 
 #[test]
 fn a_rwlock_hands_on_what_it_guards() {
+    let _bound = bounded();
     for other in [Access::Read, Access::Write] {
         for deadline in [never, at_once] {
             explore("a_rwlock_hands_on_what_it_guards", 2, move || {
@@ -167,6 +174,7 @@ fn a_rwlock_hands_on_what_it_guards() {
 
 #[test]
 fn a_writer_that_becomes_a_reader_hands_on_what_it_wrote() {
+    let _bound = bounded();
     explore(
         "a_writer_that_becomes_a_reader_hands_on_what_it_wrote",
         2,
@@ -187,6 +195,7 @@ fn a_writer_that_becomes_a_reader_hands_on_what_it_wrote() {
 
 #[test]
 fn an_event_shows_what_was_done_before_it_was_set() {
+    let _bound = bounded();
     explore("an_event_shows_what_was_done_before_it_was_set", 3, || {
         let shared = Guarded::new(Event::new(), |event| {
             event.is_set();
@@ -207,7 +216,29 @@ fn an_event_shows_what_was_done_before_it_was_set() {
 }
 
 #[test]
+fn an_event_shows_what_was_done_before_it_was_cleared() {
+    let _bound = bounded();
+    explore(
+        "an_event_shows_what_was_done_before_it_was_cleared",
+        3,
+        || {
+            let shared = Guarded::new(Event::new(), Event::set);
+            let clearer = spawn(&shared, |shared| {
+                shared.value.add();
+                shared.lock.clear();
+            });
+            while shared.lock.is_set() {
+                pause(0);
+            }
+            assert_eq!(shared.value.read(), 1);
+            join([clearer]);
+        },
+    );
+}
+
+#[test]
 fn what_is_done_once_is_seen_by_all() {
+    let _bound = bounded();
     explore("what_is_done_once_is_seen_by_all", 2, || {
         let shared = Guarded::new(Once::new(), |once| {
             once.is_completed();

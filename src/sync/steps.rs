@@ -18,7 +18,8 @@ pub(super) fn wake(waker: crate::hub::waker::Waker) {
     waker.wake_last();
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod stopping {
     use std::cell::RefCell;
     use std::collections::HashSet;

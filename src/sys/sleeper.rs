@@ -70,7 +70,8 @@ impl Sleeper {
 #[cfg(all(test, loom))]
 mod orders;
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use crate::bounded::bounded;

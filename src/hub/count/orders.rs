@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use loom::thread;
 
 use super::{Count, Then};
+use crate::bounded::bounded;
 use crate::hub::inbox::Inbox;
 use crate::sys::atomic::AtomicUsize;
 use crate::sys::atomic::modelled::{Watched, explore};
@@ -105,6 +106,7 @@ fn join<const N: usize>(threads: [thread::JoinHandle<()>; N]) {
 
 #[test]
 fn the_last_of_several_threads_frees() {
+    let _bound = bounded();
     explore("the_last_of_several_threads_frees", 3, || {
         let task = Task::new(false, 3);
         let threads = [abroad(&task), abroad(&task)];
@@ -116,6 +118,7 @@ fn the_last_of_several_threads_frees() {
 
 #[test]
 fn a_task_that_its_hub_lets_go_of_is_freed_once() {
+    let _bound = bounded();
     explore("a_task_that_its_hub_lets_go_of_is_freed_once", 3, || {
         let task = Task::new(true, 2);
         let threads = [abroad(&task), abroad(&task)];
@@ -130,6 +133,7 @@ fn a_task_that_its_hub_lets_go_of_is_freed_once() {
 
 #[test]
 fn a_task_that_was_counted_at_home_is_freed_once() {
+    let _bound = bounded();
     explore("a_task_that_was_counted_at_home_is_freed_once", 3, || {
         let task = Task::new(true, 2);
         let threads = [abroad(&task)];
@@ -146,6 +150,7 @@ fn a_task_that_was_counted_at_home_is_freed_once() {
 
 #[test]
 fn a_task_that_is_at_home_last_is_freed_there() {
+    let _bound = bounded();
     explore("a_task_that_is_at_home_last_is_freed_there", 2, || {
         let task = Task::new(true, 3);
         let threads = [abroad(&task), abroad(&task)];

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::Inbox;
+use crate::bounded::bounded;
 use crate::sys::atomic::modelled::{Wakes, explore};
 
 /// An inbox with its bell.
@@ -43,6 +44,7 @@ impl Home {
 
 #[test]
 fn a_hub_that_sleeps_is_rung_for_each_message() {
+    let _bound = bounded();
     explore("a_hub_that_sleeps_is_rung_for_each_message", 2, || {
         let home = Home::new();
         let senders = [1, 2].map(|message| {
@@ -69,6 +71,7 @@ fn a_hub_that_sleeps_is_rung_for_each_message() {
 
 #[test]
 fn a_message_to_a_hub_that_ends_is_taken_out_by_one_of_both() {
+    let _bound = bounded();
     explore(
         "a_message_to_a_hub_that_ends_is_taken_out_by_one_of_both",
         2,

@@ -102,7 +102,8 @@ impl<T> Drop for Held<'_, T> {
 #[cfg(all(test, loom))]
 mod orders;
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use std::thread;
     use std::time::Duration;

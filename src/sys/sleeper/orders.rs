@@ -6,11 +6,13 @@ use std::sync::atomic::Ordering;
 use loom::thread;
 
 use super::Sleeper;
+use crate::bounded::bounded;
 use crate::sys::atomic::AtomicBool;
 use crate::sys::atomic::modelled::explore;
 
 #[test]
 fn a_look_after_a_token_sees_what_its_wakers_wrote() {
+    let _bound = bounded();
     explore("a_look_after_a_token_sees_what_its_wakers_wrote", 3, || {
         let me = Sleeper::current();
         let flags = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
@@ -35,6 +37,7 @@ fn a_look_after_a_token_sees_what_its_wakers_wrote() {
 
 #[test]
 fn a_wake_that_comes_as_the_time_is_up_is_not_lost() {
+    let _bound = bounded();
     explore("a_wake_that_comes_as_the_time_is_up_is_not_lost", 3, || {
         let me = Sleeper::current();
         let flag = Arc::new(AtomicBool::new(false));

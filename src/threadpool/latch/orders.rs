@@ -5,6 +5,7 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::Latch;
+use crate::bounded::bounded;
 use crate::sys::atomic::modelled::{Watched, explore};
 
 struct Job {
@@ -21,6 +22,7 @@ impl Job {
 
 #[test]
 fn those_who_wait_are_woken_and_see_the_result() {
+    let _bound = bounded();
     explore("those_who_wait_are_woken_and_see_the_result", 2, || {
         let job = Arc::new(Job {
             done: Latch::default(),

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::Brief;
+use crate::bounded::bounded;
 use crate::sys::atomic::modelled::explore;
 
 #[test]
 fn two_threads_have_it_one_after_the_other() {
+    let _bound = bounded();
     explore("two_threads_have_it_one_after_the_other", 3, || {
         let lock = Arc::new(Brief::new(0));
         // Made here, as the threads would not agree on who has made it.
