@@ -102,12 +102,14 @@ pub fn run<T>(seed: u64, f: impl FnOnce() -> T) -> T {
     let world = World::Sim(Box::new(Sim::new(seed)));
     let result = panic::catch_unwind(AssertUnwindSafe(|| run_in(world, |_| f())));
     result.unwrap_or_else(|payload| {
-        use std::io::Write;
-        let _ = writeln!(
-            std::io::stderr(),
-            "greenroom: this simulation failed with seed {seed}; \
-             to replay it, set {SEED_VARIABLE}={seed}"
-        );
+        // The macro, since a test harness captures only that. It panics when stderr can't be
+        // written to; the panic that goes on is that of `f`.
+        let _ = panic::catch_unwind(|| {
+            eprintln!(
+                "greenroom: this simulation failed with seed {seed}; \
+                 to replay it, set {SEED_VARIABLE}={seed}"
+            );
+        });
         panic::resume_unwind(payload)
     })
 }

@@ -404,8 +404,15 @@ fn children_work_on_every_hub_and_on_plain_threads() {
 #[test]
 fn a_child_made_on_one_hub_is_waited_for_on_another() {
     let _bound = bounded();
-    let mut child = napper(0.02);
+    // It ends when told to: when a timed one ends, a busy machine may not have looked yet.
+    let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let stdin = child.stdin.take();
     assert!(child.wait_timeout(ms(1)).unwrap().is_none());
-    let elsewhere = std::thread::spawn(move || spawn(move || child.wait()).join().unwrap());
+    let elsewhere = std::thread::spawn(move || {
+        let waiter = spawn(move || child.wait());
+        let waiter = waiter.join_timeout(ms(1)).expect_err("its stdin is open");
+        drop(stdin);
+        waiter.join().unwrap()
+    });
     assert!(elsewhere.join().unwrap().unwrap().success());
 }

@@ -216,21 +216,25 @@ fn a_loop_that_swallows_its_kill_does_not_keep_the_others_from_running() {
     let _bound = bounded();
     for (name, park) in PARKS {
         leak_free(name, || {
-            let stop = Rc::new(Cell::new(false));
-            let theirs = Rc::clone(&stop);
+            let (stop, met) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0_u32)));
+            let (stopped, count) = (Rc::clone(&stop), Rc::clone(&met));
             let swallower = spawn_local(move || {
-                let mut met = 0_u32;
-                while !theirs.get() {
+                while !stopped.get() {
                     let unwound = panic::catch_unwind(AssertUnwindSafe(park));
-                    met += u32::from(unwound.is_err_and(|payload| is_cancellation(&*payload)));
+                    if unwound.is_err_and(|payload| is_cancellation(&*payload)) {
+                        count.set(count.get() + 1);
+                    }
                 }
-                met
             });
             settle();
             let survivors = greenroom::killall([&swallower], Some(ms(5)));
             assert_eq!(survivors, 1, "{name}");
+            // A busy machine may have used up the limit within the first.
+            while met.get() < 2 {
+                yield_now();
+            }
             stop.set(true);
-            assert!(swallower.join().unwrap() > 1, "{name}");
+            swallower.join().unwrap();
         });
     }
 }

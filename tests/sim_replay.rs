@@ -187,6 +187,45 @@ fn a_failure_names_its_seed_and_the_seed_replays_it() {
     assert!(calm.is_some(), "not every seed shows the race");
 }
 
+/// Passes, though a simulation of it fails.
+#[test]
+fn expects_a_failure() {
+    let _bound = bounded();
+    if !is_child() {
+        return;
+    }
+    let failed = std::panic::catch_unwind(|| sim::run(3, || panic!("as expected")));
+    let payload = failed.unwrap_err();
+    assert_eq!(payload.downcast_ref::<&str>(), Some(&"as expected"));
+}
+
+#[test]
+fn a_test_harness_captures_the_seed() {
+    let _bound = bounded();
+    let child = |option: Option<&str>| {
+        let _alone = no_forks();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["expects_a_failure", "--exact"]).args(option);
+        command.env(CHILD, "").env_remove("GREENROOM_SEED");
+        let output = command.env_remove("RUST_TEST_NOCAPTURE").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(child(Some("--nocapture")).contains("failed with seed 3"));
+    assert!(!child(None).contains("failed with seed"));
+}
+
+#[test]
+fn a_seed_that_cannot_be_printed_leaves_the_panic_as_it_is() {
+    let _bound = bounded();
+    let _alone = no_forks();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["expects_a_failure", "--exact", "--nocapture"]);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    command.env(CHILD, "").env_remove("GREENROOM_SEED");
+    assert!(command.stderr(full).output().unwrap().status.success());
+}
+
 #[test]
 fn a_seed_that_is_no_number_is_told() {
     let _bound = bounded();

@@ -143,6 +143,10 @@ const UNFINISHED_MACROS: &[&str] = &["todo", "unimplemented", "dbg"];
 /// Macros for output nobody asked a library for; what is compiled for tests only may print.
 const OUTPUT_MACROS: &[&str] = &["print", "println", "eprint", "eprintln"];
 
+/// The file that prints all the same: the seed of a simulation that failed, for a test harness to
+/// capture.
+const PRINTING_FILE: &str = "src/sim.rs";
+
 /// What `[dependencies]` holds, sorted; anything more is optional and behind a feature.
 const DEPENDENCIES: &[&str] = &["corosensei", "crossbeam-queue", "libc", "log", "once_cell"];
 

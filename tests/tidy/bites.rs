@@ -304,6 +304,8 @@ fn unfinished_work_and_stray_output_are_found() {
         "src/hub.rs",
         "#[cfg(test)] mod tests { fn f() { eprint!() } }",
     );
+    clean("src/sim.rs", "fn f() { eprintln!() }");
+    bites("src/sim.rs", "fn f() { dbg!() }", 1, "macro");
     bites(
         "src/hub.rs",
         "#[cfg(test)] mod tests { fn f() { dbg!() } }",

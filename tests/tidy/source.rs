@@ -2,8 +2,8 @@
 
 use super::words::{self, Kind, Token};
 use super::{
-    DOORS, LOCK_FILES, LOG_FILE, OUTPUT_MACROS, ROOMS, UNFINISHED_MACROS, UNSAFE_FILES,
-    UNSAFE_ROOMS,
+    DOORS, LOCK_FILES, LOG_FILE, OUTPUT_MACROS, PRINTING_FILE, ROOMS, UNFINISHED_MACROS,
+    UNSAFE_FILES, UNSAFE_ROOMS,
 };
 use super::{FILE_LINES_MAX, FN_LINES_MAX, LINE_CHARS_MAX, OTHER_PACKAGES};
 use std::collections::{BTreeMap, BTreeSet};
@@ -363,8 +363,8 @@ impl<'a> Source<'a> {
     pub(crate) fn check_macros(&self, out: &mut Vec<String>) {
         for (index, token) in self.tokens.iter().enumerate() {
             let called = self.word(index + 1) == "!" && self.word(index + 2) != "=";
-            let in_test = self.test_only || self.places[index].1;
-            let output = OUTPUT_MACROS.contains(&token.text) && !in_test;
+            let may_print = self.test_only || self.places[index].1 || self.path == PRINTING_FILE;
+            let output = OUTPUT_MACROS.contains(&token.text) && !may_print;
             if called && (output || UNFINISHED_MACROS.contains(&token.text)) {
                 let what = format!("macro: {}! has no place in src", token.text);
                 let what = format!("{what}; finish the work, or use log or a returned value");
