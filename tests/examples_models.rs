@@ -3,7 +3,8 @@
 mod examples_support;
 
 use examples_support::bounded;
-use examples_support::{count, plain, run};
+use examples_support::{count, example, plain, run};
+use std::process::Command;
 
 #[test]
 fn hello_has_a_form_for_two() {
@@ -46,10 +47,14 @@ fn crawler_is_faster_when_it_crawls_in_parallel() {
 #[test]
 fn crawler_says_what_is_wrong_with_a_url() {
     let _bound = bounded();
-    let text = run(
-        "crawler",
-        &["https://example.invalid/", "http://127.0.0.1:1/x"],
-    );
+    let urls = ["https://example.invalid/", "http://127.0.0.1:1/x"];
+    let output = Command::new(example("crawler"))
+        .args(urls)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8(text).unwrap();
     assert!(
         text.contains("https://example.invalid/: only http:// is known"),
         "{text}"
