@@ -5,12 +5,12 @@ use gevent_support::{bounded, ms};
 use greenroom::net::{TcpListener, TcpStream};
 use greenroom::os::linux::net::TcpStreamExt;
 use greenroom::os::unix::net::{UnixDatagram, UnixStream};
-use greenroom::sync::mpsc::{SendTimeoutError, sync_channel};
+use greenroom::sync::mpsc::{self, RecvTimeoutError, SendTimeoutError, TrySendError, sync_channel};
 use greenroom::sync::{
     Arc, MappedMutexGuard, MappedRwLockReadGuard, MappedRwLockWriteGuard, Mutex, MutexGuard,
-    ReentrantLock, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    ReentrantLock, RwLock, RwLockReadGuard, RwLockWriteGuard, mpmc, oneshot,
 };
-use greenroom::{sleep, spawn, yield_now};
+use greenroom::{Deadline, now, sim, sleep, spawn, wait_any, yield_now};
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::panic::{self, AssertUnwindSafe};
@@ -250,4 +250,173 @@ fn a_connection_that_lingers_for_no_time_is_reset() {
     drop(stream);
     let error = accepted.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn each_item_is_received_by_one_of_the_receivers() {
+    let _bound = bounded();
+    let (sender, receiver) = mpmc::channel();
+    let receivers: Vec<_> = (0..4)
+        .map(|_| {
+            let receiver = receiver.clone();
+            spawn(move || receiver.into_iter().collect::<Vec<_>>())
+        })
+        .collect();
+    // And one on another OS thread.
+    let theirs = receiver.clone();
+    let thread = std::thread::spawn(move || theirs.iter().collect::<Vec<_>>());
+    assert!(receiver.same_channel(&receiver.clone()) && !receiver.is_disconnected());
+    drop(receiver);
+    for n in 0..1000 {
+        sender.send(n).unwrap();
+        yield_now();
+    }
+    drop(sender);
+    let mut all = thread.join().unwrap();
+    receivers
+        .into_iter()
+        .for_each(|one| all.extend(one.join().unwrap()));
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..1000));
+}
+
+#[test]
+fn both_ends_of_an_mpmc_channel_tell_how_full_it_is() {
+    let _bound = bounded();
+    let (sender, receiver) = mpmc::sync_channel(2);
+    assert_eq!((sender.capacity(), receiver.capacity()), (Some(2), Some(2)));
+    assert!(sender.is_empty() && !receiver.is_full());
+    sender.send(1).unwrap();
+    sender.send(2).unwrap();
+    assert!(sender.is_full() && receiver.is_full() && receiver.len() == 2);
+    assert_eq!(sender.try_send(3), Err(TrySendError::Full(3)));
+    drop(receiver);
+    assert!(sender.is_disconnected());
+    assert_eq!(sender.try_send(3), Err(TrySendError::Disconnected(3)));
+
+    let (sender, receiver) = mpmc::sync_channel::<u8>(0);
+    assert!(sender.is_empty() && sender.is_full() && receiver.is_empty() && receiver.is_full());
+    assert_eq!((sender.len(), receiver.capacity()), (0, Some(0)));
+    let (other, unbounded) = mpmc::channel::<u8>();
+    assert_eq!(
+        (other.capacity(), other.is_full(), unbounded.is_full()),
+        (None, false, false)
+    );
+    assert!(!sender.same_channel(&other) && other.same_channel(&other.clone()));
+}
+
+#[test]
+fn waits_at_an_mpmc_channel_end_at_their_limit() {
+    let _bound = bounded();
+    sim::run(1, || {
+        for bound in [0, 1] {
+            let (sender, receiver) = mpmc::sync_channel(bound);
+            let begin = now();
+            let late = receiver.recv_deadline(begin + ms(30));
+            assert_eq!(
+                (late, now() - begin),
+                (Err(RecvTimeoutError::Timeout), ms(30))
+            );
+            assert_eq!(receiver.recv_timeout(ms(5)), Err(RecvTimeoutError::Timeout));
+            (0..bound).for_each(|_| sender.send(0).unwrap());
+            let begin = now();
+            let late = sender.send_deadline(7, begin + ms(30));
+            assert_eq!(
+                (late, now() - begin),
+                (Err(SendTimeoutError::Timeout(7)), ms(30))
+            );
+            // A moment that is over is no reason not to take what is there.
+            if bound > 0 {
+                assert_eq!(receiver.recv_deadline(begin), Ok(0));
+                assert_eq!(sender.send_deadline(8, begin), Ok(()));
+            }
+            drop(receiver);
+            let gone = sender.send_timeout(9, ms(1));
+            assert_eq!(gone, Err(SendTimeoutError::Disconnected(9)));
+        }
+    });
+}
+
+#[test]
+fn a_receiver_that_was_killed_leaves_the_item_to_another() {
+    let _bound = bounded();
+    let (sender, receiver) = mpmc::channel();
+    let theirs = receiver.clone();
+    let first = spawn(move || theirs.recv());
+    yield_now();
+    let second = spawn(move || receiver.recv());
+    yield_now();
+    first.kill();
+    assert!(first.join().unwrap_err().is_killed());
+    sender.send(1).unwrap();
+    assert_eq!(second.join().unwrap(), Ok(1));
+}
+
+#[test]
+fn a_oneshot_delivers_one_item_or_says_why_not() {
+    let _bound = bounded();
+    let (sender, receiver) = oneshot::channel();
+    let waits = spawn(move || receiver.recv());
+    yield_now();
+    sender.send(1).unwrap();
+    assert_eq!(waits.join().unwrap(), Ok(1));
+
+    let (sender, receiver) = oneshot::channel::<u8>();
+    let waits = spawn(move || receiver.recv());
+    yield_now();
+    drop(sender);
+    assert_eq!(waits.join().unwrap(), Err(mpmc::RecvError));
+
+    let (sender, receiver) = oneshot::channel::<u8>();
+    let error = receiver.try_recv().unwrap_err();
+    assert_eq!(error.to_string(), "receiving on an empty oneshot channel");
+    let oneshot::TryRecvError::Empty(receiver) = error else {
+        panic!("the sender is there");
+    };
+    assert_eq!(wait_any(&[&receiver, &Deadline::after(ms(1))]), 1);
+    drop(sender);
+    assert_eq!(wait_any(&[&receiver, &Deadline::after(ms(1000))]), 0);
+    let error = receiver.try_recv().unwrap_err();
+    assert_eq!(error.to_string(), "receiving on a closed oneshot channel");
+    assert_eq!(format!("{error:?}"), "TryRecvError(..)");
+
+    let (sender, receiver) = oneshot::channel();
+    drop(receiver);
+    assert_eq!(sender.send("back").unwrap_err().0, "back");
+}
+
+#[test]
+fn a_oneshot_gives_its_receiver_back_at_the_limit() {
+    let _bound = bounded();
+    sim::run(1, || {
+        let (sender, receiver) = oneshot::channel();
+        let begin = now();
+        let Err(oneshot::RecvTimeoutError::Timeout(receiver)) = receiver.recv_timeout(ms(30))
+        else {
+            panic!("nothing was sent");
+        };
+        assert_eq!(now() - begin, ms(30));
+        spawn(move || {
+            sleep(ms(5));
+            sender.send(1).unwrap();
+        });
+        assert_eq!(receiver.recv_deadline(begin + ms(60)).unwrap(), 1);
+        assert_eq!(now() - begin, ms(35));
+    });
+}
+
+#[test]
+fn the_ends_of_channels_cross_an_unwind_as_those_of_std_do() {
+    let _bound = bounded();
+    fn crosses<T: panic::UnwindSafe + panic::RefUnwindSafe>(_: &T) {}
+    let (one, other) = mpmc::channel::<Cell<u8>>();
+    crosses(&one);
+    crosses(&other);
+    let (one, other) = oneshot::channel::<Cell<u8>>();
+    crosses(&one);
+    crosses(&other);
+    let (one, other) = mpsc::channel::<Cell<u8>>();
+    crosses(&one);
+    crosses(&other);
+    crosses(&sync_channel::<Cell<u8>>(1).0);
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::exit::Exit;
+use super::pidfd::PidFd;
 use super::{ChildStderr, ChildStdin, ChildStdout};
 use crate::cancel;
 use crate::greenlet::sealed::{Subscribe, Subscription};
@@ -45,6 +46,8 @@ pub struct Child {
     pub stderr: Option<ChildStderr>,
     inner: process::Child,
     exit: Arc<Exit>,
+    /// For the user, who may take it away.
+    pidfd: Option<PidFd>,
     talk: Talk,
 }
 
@@ -67,8 +70,23 @@ impl Child {
             stderr: inner.stderr.take().map(ChildStderr::of_spawn).transpose()?,
             inner,
             exit: Arc::new(exit),
+            pidfd: None,
             talk: Talk::default(),
         })
+    }
+
+    /// Makes a descriptor for the user, if there is one to be had.
+    pub(super) fn create_pidfd(&mut self) {
+        self.pidfd = PidFd::open(self.id()).ok();
+    }
+
+    pub(crate) fn created_pidfd(&self) -> Option<&PidFd> {
+        self.pidfd.as_ref()
+    }
+
+    #[allow(clippy::result_large_err, reason = "std gives the child back as well")]
+    pub(crate) fn into_created_pidfd(mut self) -> Result<PidFd, Child> {
+        self.pidfd.take().ok_or(self)
     }
 
     /// The process id.

@@ -23,6 +23,7 @@ pub struct Command {
     /// Standard input, output and error that were not chosen are `inherit` here, between spawns.
     inner: process::Command,
     chosen: Chosen,
+    creates_pidfd: bool,
 }
 
 /// Which of the standard streams the user has said something about.
@@ -41,12 +42,17 @@ impl Command {
         Command {
             inner: process::Command::new(program),
             chosen: Chosen::default(),
+            creates_pidfd: false,
         }
     }
 
     /// std's, for what is done on the way to exec(2).
     pub(crate) fn std_mut(&mut self) -> &mut process::Command {
         &mut self.inner
+    }
+
+    pub(crate) fn set_create_pidfd(&mut self, creates: bool) {
+        self.creates_pidfd = creates;
     }
 
     /// Adds an argument.
@@ -149,7 +155,11 @@ impl Command {
     /// # Parks
     /// Never; for how long it blocks is told in [`process`](crate::process).
     pub fn spawn(&mut self) -> io::Result<Child> {
-        Child::of_spawn(self.inner.spawn()?)
+        let mut child = Child::of_spawn(self.inner.spawn()?)?;
+        if self.creates_pidfd {
+            child.create_pidfd();
+        }
+        Ok(child)
     }
 
     /// Starts the program, collects what it writes to the standard streams that are not otherwise

@@ -1,7 +1,8 @@
 //! Run other programs as with `std::process`: name for name, with waits and pipes that park.
 //!
 //! To move code over, replace `std::process` by `greenroom::process`, and `std::os::unix::process`
-//! by [`greenroom::os::unix::process`](crate::os::unix::process). What is different, or more:
+//! by [`greenroom::os::unix::process`](crate::os::unix::process), and `std::os::linux::process` by
+//! [`greenroom::os::linux::process`](crate::os::linux::process). What is different, or more:
 //!
 //! * [`Child::wait_timeout`], and [`Child::communicate`], which loses no output when it is
 //!   interrupted.
@@ -38,6 +39,7 @@
 mod child;
 mod command;
 mod exit;
+pub(crate) mod pidfd;
 mod pipes;
 
 pub use child::Child;

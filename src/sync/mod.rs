@@ -14,6 +14,8 @@
 //! | items from one to the other | [`Queue`] and its like, [`Channel`] | gevent |
 //! | tasks to be done | [`JoinableQueue`] | gevent |
 //! | messages from senders to a receiver | [`mpsc`] | std |
+//! | messages to several receivers, to each its own | [`mpmc`] | std's nightly |
+//! | one message | [`oneshot`] | std's nightly |
 //! | so many that wait for each other | [`Barrier`] | std |
 //! | what is done or made once | [`Once`], [`OnceLock`], [`LazyLock`] | std |
 //!
@@ -42,9 +44,9 @@
 //! * A kill or a timeout unwinds from a wait, and does not [poison](#poisoning).
 //! * A [`Receiver`](mpsc::Receiver) is `Sync`.
 //! * Of what std has on nightly only there are, without a feature to turn on, the mapped guards,
-//!   `get_cloned`, `set` and `replace` of the locks, [`ReentrantLock`] and
-//!   [`send_timeout`](mpsc::SyncSender::send_timeout). There are no `nonpoison` locks, no `mpmc`
-//!   (any of the [queues](Queue::into_ends) is one) and no `oneshot` ([`AsyncResult`]).
+//!   `get_cloned`, `set` and `replace` of the locks, [`ReentrantLock`],
+//!   [`send_timeout`](mpsc::SyncSender::send_timeout), [`mpmc`] and [`oneshot`]. There are no
+//!   `nonpoison` locks.
 //!
 //! # Polling
 //! A loop that asks again and again (`try_recv`, `try_lock`, `is_set`, `is_finished`, a wait with a
@@ -99,6 +101,7 @@ mod lazy_lock;
     reason = "a part of what is locked is reached by a pointer"
 )]
 mod mapped;
+pub mod mpmc;
 pub mod mpsc;
 #[allow(
     unsafe_code,
@@ -107,6 +110,7 @@ pub mod mpsc;
 mod mutex;
 mod once;
 mod once_lock;
+pub mod oneshot;
 #[cfg(all(test, loom))]
 mod orders;
 mod poison;

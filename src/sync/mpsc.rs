@@ -102,9 +102,9 @@ impl<T> fmt::Debug for Sender<T> {
 
 /// The sending end of a [`sync_channel`]; can be cloned. When the last is dropped, the receiver
 /// takes what is left and is told then that there will be no more.
-pub struct SyncSender<T>(Sink<T>);
+pub struct SyncSender<T>(pub(super) Sink<T>);
 
-enum Sink<T> {
+pub(super) enum Sink<T> {
     Queue(Putter<Queue<T>>),
     Channel(Putter<Channel<T>>),
 }
@@ -175,7 +175,15 @@ impl<T> SyncSender<T> {
     /// # Parks
     /// As [`send`](SyncSender::send), and no longer than `limit`.
     pub fn send_timeout(&self, item: T, limit: Duration) -> Result<(), SendTimeoutError<T>> {
-        let sent = self.put(item, Patience::of(limit));
+        self.send_within(item, Patience::of(limit))
+    }
+
+    pub(super) fn send_within(
+        &self,
+        item: T,
+        patience: Patience,
+    ) -> Result<(), SendTimeoutError<T>> {
+        let sent = self.put(item, patience);
         sent.map_err(|(refusal, item)| match refusal {
             Refusal::NotNow => SendTimeoutError::Timeout(item),
             Refusal::Closed => SendTimeoutError::Disconnected(item),
@@ -251,11 +259,20 @@ impl<T> From<SendError<T>> for SendTimeoutError<T> {
 /// let late = Deadline::after(Duration::from_millis(5));
 /// assert_eq!(wait_any(&[&receiver, &late]), 1);
 /// ```
-pub struct Receiver<T>(Source<T>);
+pub struct Receiver<T>(pub(super) Source<T>);
 
-enum Source<T> {
+pub(super) enum Source<T> {
     Queue(Getter<Queue<T>>),
     Channel(Getter<Channel<T>>),
+}
+
+impl<T> Clone for Source<T> {
+    fn clone(&self) -> Source<T> {
+        match self {
+            Source::Queue(getter) => Source::Queue(getter.clone()),
+            Source::Channel(getter) => Source::Channel(getter.clone()),
+        }
+    }
 }
 
 impl<T> Receiver<T> {
@@ -316,8 +333,11 @@ impl<T> Receiver<T> {
     /// # Parks
     /// As [`recv`](Receiver::recv), and no longer than `limit`.
     pub fn recv_timeout(&self, limit: Duration) -> Result<T, RecvTimeoutError> {
-        let got = self.get(Patience::of(limit));
-        got.map_err(|refusal| match refusal {
+        self.recv_within(Patience::of(limit))
+    }
+
+    pub(super) fn recv_within(&self, patience: Patience) -> Result<T, RecvTimeoutError> {
+        self.get(patience).map_err(|refusal| match refusal {
             Refusal::NotNow => RecvTimeoutError::Timeout,
             Refusal::Closed => RecvTimeoutError::Disconnected,
         })

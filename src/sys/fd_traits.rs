@@ -2,12 +2,12 @@
 //!
 //! It stands here, and not with the types, for the one `unsafe fn` among them.
 
-/// Gives `$ours` std's descriptor traits and the ways to and from `$std`.
+/// Gives `$ours` std's descriptor traits and the ways to and from `$std`, if that is named.
 ///
 /// `$ours` has a field `source` with `as_fd`, and the functions `adopt(OwnedFd) -> Self` and
 /// `release(self) -> OwnedFd`.
 macro_rules! fd_traits {
-    ($ours:ty, $std:ty) => {
+    ($ours:ty) => {
         impl ::std::os::fd::AsFd for $ours {
             fn as_fd(&self) -> ::std::os::fd::BorrowedFd<'_> {
                 self.source.as_fd()
@@ -45,6 +45,9 @@ macro_rules! fd_traits {
                 socket.release()
             }
         }
+    };
+    ($ours:ty, $std:ty) => {
+        $crate::sys::fd_traits::fd_traits!($ours);
 
         impl From<$std> for $ours {
             fn from(socket: $std) -> Self {

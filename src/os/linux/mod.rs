@@ -1,3 +1,4 @@
-//! What only Linux has: abstract names of Unix sockets, options of TCP.
+//! What only Linux has: abstract names of Unix sockets, options of TCP, descriptors of processes.
 pub mod fs;
 pub mod net;
+pub mod process;

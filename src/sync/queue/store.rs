@@ -31,7 +31,7 @@
 //! two the whole order is *in hand*: taken out, and put back when they are done, have panicked
 //! or been killed. Puts meanwhile go to `incoming`; who wants an item waits for the return.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::brief::{Brief, Held};
 use super::hand::{InHand, Promise, asked_from_within};
@@ -41,6 +41,7 @@ use super::slot::{Wish, hand_over};
 use crate::cancel;
 use crate::hub::with_hub;
 use crate::sync::waitlist::{Notice, WaitList};
+use crate::sys::clock;
 
 /// The bound of what has none.
 pub(in crate::sync) const UNBOUNDED: usize = usize::MAX;
@@ -56,6 +57,10 @@ pub enum Patience {
 impl Patience {
     pub(in crate::sync) fn of(limit: Duration) -> Patience {
         cancel::deadline_in(limit).map_or(Patience::Endless, Patience::Until)
+    }
+
+    pub(in crate::sync) fn until(deadline: Instant) -> Patience {
+        Patience::Until(clock::ns_of(deadline))
     }
 
     pub(in crate::sync) fn deadline(self) -> Option<u64> {
