@@ -3,16 +3,18 @@
 //! The bugs are in tests/mutants/list; `.ci/mutants` seeds them again.
 mod hazard_support;
 
-use greenroom::io::{Read, pipe};
+use greenroom::io::{PipeReader, PipeWriter, Read, pipe};
 use greenroom::pool::Pool;
-use greenroom::select::select;
-use greenroom::sync::{Condvar, Mutex, PriorityQueue};
+use greenroom::select::{Events, select};
+use greenroom::selectors::PollSelector;
+use greenroom::sync::{Condvar, JoinableQueue, Mutex, PriorityQueue, Queue, RwLock};
 use greenroom::{Greenlet, hub, joinall, run, shield, sim, sleep, sleep_until, spawn, spawn_local};
 use greenroom::{with_timeout, yield_now};
 use hazard_support::{bounded, ms};
 use std::cell::Cell;
 use std::cmp::Ordering;
 use std::os::fd::{AsRawFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -260,5 +262,190 @@ fn a_limit_of_a_condition_begins_once() {
         assert_eq!(limited.unwrap(), ms(35));
         notifies.kill();
         let _ = notifies.join();
+    });
+}
+
+#[test]
+fn a_writer_that_is_killed_lets_the_readers_behind_it_in() {
+    let _bound = bounded();
+    sim::run(1, || {
+        let lock = Arc::new(RwLock::new(()));
+        let _held = lock.read();
+        let (first, second) = (Arc::clone(&lock), Arc::clone(&lock));
+        let writer = spawn(move || drop(first.write()));
+        sleep(ms(1));
+        let reader = spawn(move || drop(second.read()));
+        sleep(ms(1));
+        writer.kill();
+        let read = with_timeout(Duration::from_secs(1), || reader.join());
+        read.expect("it waits for nobody").unwrap();
+    });
+}
+
+#[test]
+fn waits_of_no_time_let_others_run() {
+    let _bound = bounded();
+    sim::run(1, || {
+        let lock = Arc::new(Mutex::new(()));
+        let ran = Rc::new(Cell::new(false));
+        let held = lock.lock();
+        let (theirs, other) = (Arc::clone(&lock), Rc::clone(&ran));
+        let looks = spawn_local(move || {
+            drop(spawn_local(move || other.set(true)));
+            (0..1000).find(|_| {
+                assert!(theirs.try_lock_for(Duration::ZERO).is_err());
+                ran.get()
+            })
+        });
+        assert!(looks.join().unwrap().is_some());
+        drop(held);
+    });
+}
+
+#[test]
+fn a_notification_passes_over_a_greenlet_whose_thread_has_ended() {
+    let _bound = bounded();
+    let pair = Arc::new((Mutex::new(()), Condvar::new()));
+    let theirs = Arc::clone(&pair);
+    std::thread::spawn(move || {
+        let waits = spawn(move || drop(theirs.1.wait(theirs.0.lock().unwrap())));
+        yield_now();
+        std::mem::forget(waits);
+    })
+    .join()
+    .unwrap();
+    run(|| {
+        let theirs = Arc::clone(&pair);
+        let waits = spawn(move || drop(theirs.1.wait(theirs.0.lock().unwrap())));
+        yield_now();
+        pair.1.notify_one();
+        with_timeout(Duration::from_secs(5), || waits.join())
+            .expect("it was told")
+            .unwrap();
+    });
+}
+
+#[test]
+fn a_member_that_waits_for_a_place_is_no_deadlock_while_others_run() {
+    let _bound = bounded();
+    sim::run(1, || {
+        let pool = Pool::new(2);
+        let (first, second) = (pool.clone(), pool.clone());
+        drop(pool.spawn(|| sleep(ms(10))));
+        // Waits until the sleeper has ended, and goes on for another 10 ms.
+        let outer = pool.spawn(move || {
+            let inner = first.spawn(move || second.spawn(greenroom::now).join().unwrap());
+            sleep(ms(10));
+            inner
+        });
+        let begin = greenroom::now();
+        // By then the inner one waits for the outer, which has waited before.
+        let innermost = outer.join().unwrap().join().unwrap();
+        assert_eq!(innermost - begin, ms(20));
+    });
+}
+
+/// A pipe that takes no more.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, writer) = pipe().unwrap();
+    let fd = writer.as_raw_fd();
+    // SAFETY: a descriptor that is open, and bytes that are there.
+    unsafe {
+        libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK);
+        while libc::write(fd, [0_u8; 4096].as_ptr().cast(), 4096) > 0 {}
+    }
+    (reader, writer)
+}
+
+#[test]
+fn select_tells_readers_and_writers_of_an_error() {
+    let _bound = bounded();
+    run(|| {
+        let (reader, writer) = full_pipe();
+        drop(reader);
+        let none: &[RawFd] = &[];
+        let fd = [writer.as_raw_fd()];
+        let (_, write, _) = select(none, &fd, none, Some(ms(50))).unwrap();
+        assert_eq!(write, fd);
+        let (read, _, _) = select(&fd, none, none, Some(ms(50))).unwrap();
+        assert_eq!(read, fd);
+    });
+}
+
+#[test]
+fn select_does_not_end_for_what_was_not_asked() {
+    let _bound = bounded();
+    run(|| {
+        let (reader, writer) = pipe().unwrap();
+        drop(writer);
+        let none: &[RawFd] = &[];
+        let begin = Instant::now();
+        let found = select(none, none, &[reader.as_raw_fd()], Some(ms(30))).unwrap();
+        assert_eq!(found, (vec![], vec![], vec![]));
+        assert!(begin.elapsed() >= ms(30));
+    });
+}
+
+#[test]
+fn an_item_that_comes_back_is_the_next_again() {
+    let _bound = bounded();
+    run(|| {
+        let queue = Arc::new(Queue::new());
+        let theirs = Arc::clone(&queue);
+        let getter = spawn_local(move || {
+            for _ in 0..2 {
+                let got = catch_unwind(AssertUnwindSafe(|| theirs.get()));
+                assert!(got.is_err());
+            }
+        });
+        yield_now();
+        getter.kill();
+        // The first kill has been caught; the second is held off until others have run.
+        yield_now();
+        queue.put(1).unwrap();
+        queue.put(2).unwrap();
+        drop(getter.join());
+        assert_eq!(queue.try_iter().collect::<Vec<_>>(), [1, 2]);
+    });
+}
+
+#[test]
+fn an_item_that_comes_back_to_a_drained_queue_is_not_waited_for() {
+    let _bound = bounded();
+    run(|| {
+        let queue = Arc::new(JoinableQueue::new());
+        let theirs = Arc::clone(&queue);
+        let getter = spawn_local(move || {
+            for _ in 0..2 {
+                let got = catch_unwind(AssertUnwindSafe(|| theirs.get()));
+                assert!(got.is_err());
+            }
+        });
+        yield_now();
+        getter.kill();
+        // As above.
+        yield_now();
+        queue.put(1).unwrap();
+        assert_eq!(queue.shutdown(true), []);
+        drop(getter.join());
+        assert!(with_timeout(Duration::from_secs(5), || queue.join()).is_ok());
+    });
+}
+
+#[test]
+fn a_selector_that_changes_meanwhile_keeps_its_limit() {
+    let _bound = bounded();
+    sim::run(1, || {
+        let selector = Arc::new(PollSelector::<()>::new().unwrap());
+        let (reader, _writer) = pipe().unwrap();
+        let theirs = Arc::clone(&selector);
+        let fd = reader.as_raw_fd();
+        let registers = spawn(move || {
+            sleep(ms(20));
+            theirs.register(fd, Events::READ, ()).unwrap();
+        });
+        assert_eq!(took(|| drop(selector.select(Some(ms(50))))), ms(50));
+        registers.join().unwrap();
+        drop(reader);
     });
 }
