@@ -144,3 +144,18 @@ fn a_guest_that_has_come_in_ends_a_row_of_failures() {
     }
     server.stop(None);
 }
+
+#[test]
+fn a_server_that_starts_again_has_no_error_any_more() {
+    let _bound = bounded();
+    let _turn = TURN.lock().unwrap();
+    let hello = |mut stream: TcpStream, _| stream.write_all(b"hello");
+    let server = StreamServer::bind("127.0.0.1:0", hello).unwrap();
+    *ERRORS.lock().unwrap() = vec![libc::ENOTSOCK];
+    assert!(server.serve_forever().is_err());
+    server.start().unwrap();
+    let handle = server.handle();
+    let stops = greenroom::spawn(move || handle.stop(None));
+    server.serve_forever().unwrap();
+    stops.join().unwrap();
+}
