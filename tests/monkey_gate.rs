@@ -273,8 +273,6 @@ const EXCUSED: &[(&str, &str)] = &[
     ("pwrite64", "as pread64"),
     ("pwritev", "as pread64"),
     ("pwritev64", "as pread64"),
-    ("open64", "waits for the other end of a named pipe only"),
-    ("openat64", "as open64"),
     (
         "fsync",
         "waits for a disk: regular files block, patched or not",

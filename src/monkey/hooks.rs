@@ -137,6 +137,7 @@ hooks! {
     file, SOCKET | FILE => read write readv writev __read_chk;
     transfer, SOCKET | FILE => sendfile sendfile64 splice;
     lockf, FILE => flock;
+    open, FILE => open open64 openat openat64;
     descriptor, ANY_FD => close close_range closefrom dup2 dup3 shutdown fclose
         fcntl fcntl64 ioctl getsockopt setsockopt;
     poll, POLL => poll ppoll __poll_chk __ppoll_chk;

@@ -1,6 +1,7 @@
 //! recvmsg, sendmsg and their plural forms: bytes with what travels beside them.
 
-use std::ffi::{c_int, c_uint};
+use std::cell::Cell;
+use std::ffi::{c_int, c_uint, c_void};
 
 use libc::{iovec, mmsghdr, msghdr, ssize_t, timespec};
 
@@ -38,6 +39,60 @@ unsafe fn destination(message: *const msghdr) -> Option<Destination> {
     Destination::new(message.msg_name.cast(), message.msg_namelen)
 }
 
+/// What travels beside a message that is received in parts (MSG_WAITALL).
+///
+/// The address and what is said of the sender come with the first part. Descriptors may come with
+/// any, and no kernel puts into one message what follows the first of them.
+struct Beside {
+    control: *mut c_void,
+    room: usize,
+    /// A later part has brought some.
+    has_descriptors: Cell<bool>,
+}
+
+impl Beside {
+    fn new(message: &msghdr) -> Beside {
+        Beside {
+            control: message.msg_control,
+            room: message.msg_controllen,
+            has_descriptors: Cell::new(false),
+        }
+    }
+
+    /// Did descriptors come with what was received? Those for which there is no room are closed by
+    /// the kernel, which says that something is missing.
+    fn holds_descriptors(received: &msghdr) -> bool {
+        if received.msg_flags & libc::MSG_CTRUNC != 0 {
+            return true;
+        }
+        // SAFETY: the kernel has filled the control buffer, and said how far.
+        unsafe {
+            let mut header = libc::CMSG_FIRSTHDR(received);
+            while let Some(one) = header.as_ref() {
+                if (one.cmsg_level, one.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+                    return true;
+                }
+                header = libc::CMSG_NXTHDR(received, header);
+            }
+        }
+        false
+    }
+
+    /// Gives the next part the room that the first has left.
+    fn lend_room(&self, first: &msghdr, more: &mut msghdr) {
+        let used = first.msg_controllen;
+        more.msg_control = self.control.wrapping_byte_add(used);
+        more.msg_controllen = self.room.saturating_sub(used) as _;
+    }
+
+    /// Adds what a later part has brought.
+    fn add(&self, first: &mut msghdr, more: &msghdr) {
+        first.msg_controllen += more.msg_controllen;
+        first.msg_flags |= more.msg_flags & libc::MSG_CTRUNC;
+        self.has_descriptors.set(true);
+    }
+}
+
 #[unsafe(no_mangle)]
 pub(super) unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
     let call = |message: *mut msghdr, more: c_int| {
@@ -50,14 +105,27 @@ pub(super) unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: 
     }
     // SAFETY: the caller's.
     let buffers = unsafe { slices(message) };
+    // SAFETY: the caller's; the kernel writes to it, so it is copied before.
+    let beside = unsafe { message.as_ref() }.map(Beside::new);
     let tried = |done: usize| {
         if done == 0 {
             return call(message, libc::MSG_DONTWAIT);
         }
-        // Its address and what travels beside came with the first part.
+        // SAFETY: the caller's, which the kernel has filled with the first part.
+        let (Some(beside), Some(first)) = (&beside, unsafe { message.as_mut() }) else {
+            return 0;
+        };
+        if beside.has_descriptors.get() || Beside::holds_descriptors(first) {
+            return 0;
+        }
         let mut rest = Rest::new(buffers, done);
         let mut more = rest.message();
-        call(&mut more, libc::MSG_DONTWAIT)
+        beside.lend_room(first, &mut more);
+        let result = call(&mut more, libc::MSG_DONTWAIT);
+        if result > 0 && Beside::holds_descriptors(&more) {
+            beside.add(first, &more);
+        }
+        result
     };
     let green = |green: &Green<'_>| green.receive(fd, total(buffers), flags, tried);
     finish(run_on(fd, &hooks::recvmsg, green, native))

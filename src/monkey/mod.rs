@@ -44,7 +44,7 @@
 //! | part | replaced |
 //! |---|---|
 //! | [`Part::Socket`] | recv, send and their kin, accept, connect; read and write |
-//! | [`Part::File`] | read, write, readv, writev, sendfile, splice; flock, fcntl's locks |
+//! | [`Part::File`] | read, write, readv, writev, sendfile, splice; file locks; open of a FIFO |
 //! | [`Part::Poll`] | poll, ppoll, select, pselect, epoll_wait, epoll_pwait, epoll_pwait2 |
 //! | [`Part::Time`] | nanosleep, clock_nanosleep, usleep, sleep, thrd_sleep, sched_yield |
 //! | [`Part::Dns`] | getaddrinfo, getnameinfo, gethostbyname and its kin: on an OS thread of ours |
@@ -91,7 +91,7 @@
 //! | poll, select, epoll_wait and their kin | report sockets and pipes as ready: see below |
 //! | the same, for no descriptor and without a limit | fails with EINTR |
 //! | nanosleep, usleep, sleep and their kin | ends early and says that it slept |
-//! | flock, fcntl of a lock | fails with the errno |
+//! | flock, fcntl of a lock, open of a named pipe | fails with the errno |
 //! | wait, waitpid, waitid | fails with the errno, for a child that ends soon after 200 ms |
 //! | getaddrinfo | EAI_SYSTEM, with the errno |
 //! | sigwait, sigwaitinfo, sigtimedwait | fails with the errno |
@@ -225,7 +225,7 @@
 //!   [`verify`] names them.
 //! * **regular files**: are always ready as far as the kernel tells: they block for as long as
 //!   the disk needs.
-//! * **open(2) of a named pipe, pause(2), fsync(2)**: block.
+//! * **pause(2), fsync(2)**: block.
 //! * **a read of a terminal with VMIN and VTIME, both more than 0**: blocks for as long as VTIME
 //!   allows between two bytes, once the first one is there.
 //! * **a terminal or a device that others read or write at the same time**: may block if they are
@@ -244,8 +244,9 @@
 //! makes a call on the same open file just then may see EAGAIN.
 //! The last close of a socket with SO_LINGER is made on an OS thread of ours, since it waits. A
 //! pipe that has no such flag is opened once more for the time of one call (`/proc` is needed).
-//! While a lock of a file is waited for, or "any child", or an OS thread, the kernel is asked every
-//! 20 ms at last; EDEADLK is not told of locks.
+//! While a lock of a file is waited for, or the other end of a named pipe, or "any child", or an
+//! OS thread, the kernel is asked every 20 ms at last; EDEADLK is not told of locks. A write that
+//! waits for long is tried again from time to time.
 //!
 //! # Is it sound?
 //! [`patch_all`] is a safe function: by itself it only changes when other code of this OS thread
@@ -290,6 +291,7 @@ mod locks;
 mod message;
 mod mutex;
 mod objects;
+mod open;
 mod os_thread;
 mod owed;
 mod poll;
@@ -332,7 +334,7 @@ pub enum Part {
     /// recv, send and their kin; accept and connect; read and write, which work on sockets too.
     Socket,
     /// read and write on pipes and whatever else can be waited for; sendfile, splice; the locks
-    /// of files.
+    /// of files; open on named pipes.
     File,
     /// poll, select and epoll_wait.
     Poll,

@@ -1,5 +1,6 @@
 //! poll and ppoll: asked without waiting, again whenever one of the descriptors says something.
 
+use std::borrow::Cow;
 use std::ffi::c_int;
 use std::ptr::null_mut;
 
@@ -7,7 +8,7 @@ use libc::{nfds_t, pollfd, sigset_t, size_t, timespec};
 
 use super::gate::{Green, run};
 use super::raw::{fail, finish, raw};
-use super::turn::Watch;
+use super::turn::{Watch, events_of};
 use super::{clocks, hooks, owed};
 use crate::cancel::{self, Met};
 use crate::hub::owed::Owed;
@@ -23,6 +24,12 @@ const SIGNALS_NS: u64 = 10_000_000;
 const READS: i16 =
     libc::POLLIN | libc::POLLPRI | libc::POLLRDHUP | libc::POLLRDNORM | libc::POLLRDBAND;
 const WRITES: i16 = libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND;
+
+const EBADF: isize = fail(libc::EBADF);
+
+fn is_open((fd, _): &(c_int, Interest)) -> bool {
+    events_of(*fd, 0) & libc::POLLNVAL == 0
+}
 
 /// A descriptor that waits for both is in two queues; one that waits for neither is told of
 /// hang-ups and errors, which count as readable.
@@ -50,6 +57,7 @@ impl Green<'_> {
         report: impl Fn(Met) -> Option<isize>,
     ) -> Option<isize> {
         let mut watch = Watch::new();
+        let mut wants = Cow::Borrowed(wants);
         let mut report_at = None;
         loop {
             let found = look();
@@ -75,8 +83,12 @@ impl Green<'_> {
                     until = until.min(at);
                 }
             }
-            match watch.wait(self, wants, (until != u64::MAX).then_some(until)) {
+            match watch.wait(self, &wants, (until != u64::MAX).then_some(until)) {
                 Ok(()) => {}
+                // select passes over numbers beyond the table of open files.
+                Err(Some(EBADF)) if !wants.iter().all(is_open) => {
+                    wants.to_mut().retain(is_open);
+                }
                 Err(result) => return result,
             }
         }

@@ -31,9 +31,13 @@ use super::raw::{fail, raw};
 use super::{clocks, closing, lives, owed, unflagged};
 use crate::hub::Why;
 use crate::poller::{Interest, Key, Known, Mode};
+use crate::sys::epoll::Readiness;
 
 /// Parks longer than this make sure that the descriptor is still the one they are to wait for.
 const DOUBT_NS: u64 = 100_000_000;
+
+/// A write that goes on waiting is tried again ever more rarely, at last this often.
+const DOUBT_MAX_NS: u64 = 1_600_000_000;
 
 const EAGAIN: isize = fail(libc::EAGAIN);
 const EINTR: isize = fail(libc::EINTR);
@@ -260,8 +264,10 @@ pub(super) struct Turn<'a> {
     owed: i32,
     /// Watched in its place, since the descriptor itself is watched for somebody else.
     duplicate: Option<OwnedFd>,
-    /// When to ask the kernel once more; `u64::MAX` once that was done.
+    /// When to ask the kernel once more; `u64::MAX` for not again.
     doubt_at: u64,
+    /// How long the wait until then is; 0 before the first.
+    doubt_ns: u64,
 }
 
 impl<'a> Turn<'a> {
@@ -276,6 +282,7 @@ impl<'a> Turn<'a> {
             owed: 0,
             duplicate: None,
             doubt_at: 0,
+            doubt_ns: 0,
         };
         let known = green.hub.poller.borrow_mut().numbers.get(fd).copied();
         let Some(known) = known else { return turn };
@@ -314,6 +321,11 @@ impl<'a> Turn<'a> {
             });
             if self.green.is_over(deadline) {
                 return Err(Stop::With(EAGAIN));
+            }
+            if tried && self.queued && self.interest == Interest::Read && has_hung_up(self.fd) {
+                // Its reading side is shut down. A call that may wait does not wait here: it
+                // returns what the kernel has for no other, 0 or EINVAL.
+                return Err(Stop::Unwatchable);
             }
             if let Some(to) = terms.to.as_mut().filter(|_| tried)
                 && to.is_full(self.fd)
@@ -393,9 +405,8 @@ impl<'a> Turn<'a> {
     /// Waits for the first event from now on.
     pub(super) fn wait(&mut self, deadline: Option<u64>) -> Result<(), Stop> {
         let key = self.enqueue()?;
-        let doubts = self.doubt_at != u64::MAX;
-        if doubts && self.doubt_at == 0 {
-            self.doubt_at = self.green.hub.now().saturating_add(DOUBT_NS);
+        if self.doubt_ns == 0 {
+            self.doubt_in(DOUBT_NS);
         }
         let until = deadline.unwrap_or(u64::MAX).min(self.doubt_at);
         let why = match self.interest {
@@ -404,8 +415,33 @@ impl<'a> Turn<'a> {
         };
         let until = (until != u64::MAX).then_some(until);
         self.park(why, until)?;
-        if doubts && self.doubt_at <= self.green.hub.now() {
+        if self.doubt_at <= self.green.hub.now() {
+            self.doubt(key)?;
+        }
+        Ok(())
+    }
+
+    fn doubt_in(&mut self, ns: u64) {
+        self.doubt_ns = ns;
+        self.doubt_at = self.green.hub.now().saturating_add(ns);
+    }
+
+    /// Of a Unix socket whose peer will read no more, the kernel tells those only who wait in a
+    /// write. So a write that has waited for long is tried again.
+    #[cold]
+    fn doubt(&mut self, key: Key) -> Result<(), Stop> {
+        if self.doubt_ns == DOUBT_NS {
             self.make_sure(key)?;
+        }
+        if self.interest == Interest::Write && self.key.is_some() {
+            self.doubt_in((self.doubt_ns * 2).min(DOUBT_MAX_NS));
+            let writable = Readiness {
+                readable: false,
+                writable: true,
+                closing: false,
+            };
+            let mut poller = self.green.hub.poller.borrow_mut();
+            poller.registry().fire(key, writable, &mut |_| ());
         }
         Ok(())
     }
