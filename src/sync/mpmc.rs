@@ -1,4 +1,4 @@
-//! Channels with the names of std's `sync::mpmc`, which is not stable: as [`mpsc`](super::mpsc),
+//! Channels with the names of std's `sync::mpmc`, which is not stable: as [`mpsc`](mod@super::mpsc),
 //! and receivers can be cloned too.
 //!
 //! Each item is received once, by one of the receivers; those who wait are served in the order of
