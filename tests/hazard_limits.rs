@@ -11,6 +11,7 @@ use std::hint::black_box;
 use std::io::ErrorKind;
 use std::mem::MaybeUninit;
 use std::os::unix::process::ExitStatusExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Output;
 use std::rc::Rc;
 use std::time::Instant;
@@ -310,6 +311,9 @@ fn without_room_spawn_gives_a_greenlet_that_is_born_finished() {
         assert_eq!(greenroom::wait([&linked]).ready().len(), 1);
         let failed = greenroom::scope(|s| s.spawn(|| ()).join().is_err());
         assert!(failed);
+        // As std does for a thread that nobody joins.
+        let unnoticed = AssertUnwindSafe(|| greenroom::scope(|s| drop(s.spawn(|| ()))));
+        assert!(catch_unwind(unnoticed).is_err());
         let small = Builder::new().stack_size(65_536).spawn(|| 7).unwrap();
         assert_eq!(small.join().unwrap(), 7);
     });

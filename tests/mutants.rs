@@ -449,3 +449,45 @@ fn a_selector_that_changes_meanwhile_keeps_its_limit() {
         drop(reader);
     });
 }
+
+thread_local! {
+    /// How many comparisons of [`Shy`] are left until one panics; 0 for none.
+    static UNTIL_PANIC: Cell<u32> = const { Cell::new(0) };
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Shy(u32);
+
+impl PartialOrd for Shy {
+    fn partial_cmp(&self, other: &Shy) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Shy {
+    fn cmp(&self, other: &Shy) -> Ordering {
+        let left = UNTIL_PANIC.get();
+        UNTIL_PANIC.set(left.saturating_sub(1));
+        assert_ne!(left, 1, "this comparison panics");
+        self.0.cmp(&other.0)
+    }
+}
+
+#[test]
+fn a_comparison_that_panics_leaves_the_order_of_a_priority_queue_as_it_was() {
+    let _bound = bounded();
+    let mut panics = 0;
+    for nth in 1..12 {
+        let queue = PriorityQueue::from_iter((0..20).map(|n| Shy(n * 7 % 20)));
+        assert_eq!(queue.get(), Ok(Shy(0)));
+        UNTIL_PANIC.set(nth);
+        let got = catch_unwind(AssertUnwindSafe(|| queue.try_get().unwrap()));
+        UNTIL_PANIC.set(0);
+        panics += u32::from(got.is_err());
+        queue.close();
+        let rest: Vec<u32> = queue.iter().map(|item| item.0).collect();
+        let all: Vec<u32> = got.into_iter().map(|item| item.0).chain(rest).collect();
+        assert_eq!(all, (1..20).collect::<Vec<_>>(), "comparison {nth}");
+    }
+    assert!(panics > 3, "{panics}");
+}
