@@ -1,5 +1,5 @@
-//! Channels with the names of std's `sync::mpmc`, which is not stable: as [`mpsc`](mod@super::mpsc),
-//! and receivers can be cloned too.
+//! Channels with the names of std's `sync::mpmc`, which is not stable: those of
+//! [`mpsc`](mod@super::mpsc), whose receivers can be cloned too.
 //!
 //! Each item is received once, by one of the receivers; those who wait are served in the order of
 //! their arrival. The errors are std's own. This module follows std's nightly: when std changes its
