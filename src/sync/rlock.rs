@@ -33,7 +33,9 @@ use crate::hub::owner::{self, NOBODY};
 /// # Examples
 /// ```
 /// use greenroom::sync::RLock;
-/// /// let depth = RLock::new(Cell::new(0));
+/// use std::cell::Cell;
+///
+/// let depth = RLock::new(Cell::new(0));
 /// fn dive(depth: &RLock<Cell<u32>>, left: u32) {
 ///     let guard = depth.lock();
 ///     guard.set(guard.get() + 1);
