@@ -428,7 +428,10 @@ fn deliver(hub: &Hub, task: &Task) -> io::Result<()> {
             0 => hub.yield_now(),
             pause => {
                 let _shield = frames::Shield::new(TaskPtr::new(task));
-                hub.park(Why::Sleep, Some(hub.fresh_now().saturating_add(pause)));
+                let end = hub.fresh_now().saturating_add(pause);
+                while hub.fresh_now() < end {
+                    hub.park(Why::Sleep, Some(end));
+                }
             }
         }
         return Err(io::Error::from_raw_os_error(errno_of(due)));
