@@ -368,7 +368,7 @@ mod tests {
     use super::*;
     use crate::bounded::bounded;
     use crate::greenlet::{iwait, spawn_local};
-    use crate::process::Command;
+    use crate::process::{Command, Stdio};
 
     /// As it is where the kernel has no pidfd.
     fn without_pidfd(command: &mut Command) -> Child {
@@ -380,9 +380,14 @@ mod tests {
     #[test]
     fn without_a_pidfd_a_child_is_waited_for_all_the_same() {
         let _bound = bounded();
-        let mut child = without_pidfd(Command::new("sh").args(["-c", "sleep 0.02; exit 7"]));
+        let mut command = Command::new("sh");
+        let command = command.args(["-c", "read line; exit 7"]);
+        let mut child = without_pidfd(command.stdin(Stdio::piped()));
+        let input = child.stdin.take();
         let other = spawn_local(|| ());
+        // It ends when its input does, and not before.
         assert_eq!(child.wait_timeout(Duration::from_millis(1)).unwrap(), None);
+        drop(input);
         assert_eq!(child.wait().unwrap().code(), Some(7));
         assert!(other.is_finished());
     }
