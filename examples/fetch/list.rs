@@ -16,7 +16,7 @@ pub(crate) struct List {
     pub(crate) urls: Vec<Url>,
     /// Given again, and left out.
     pub(crate) duplicates: Vec<Url>,
-    /// What is no URL, in the words of the user.
+    /// Entries that are not URLs, as the user wrote them.
     pub(crate) rejected: Vec<(String, Failure)>,
     seen: HashSet<Url>,
 }

@@ -200,7 +200,7 @@ pub fn with_timeout<T>(limit: Duration, f: impl FnOnce() -> T) -> Result<T, Elap
     with_timeout_late(limit, f).map_err(|(elapsed, _late)| elapsed)
 }
 
-/// As [`with_timeout`], but a value that `f` returned too late is not dropped.
+/// Runs `f` no longer than `limit`, as [`with_timeout`] does, but keeps a value that is late.
 ///
 /// For code that recovers by itself where nothing can unwind: it takes ETIMEDOUT for an answer and
 /// returns what it has got so far.
@@ -366,8 +366,8 @@ fn unwind_as_killed(task: Option<&Task>) -> ! {
     panic::resume_unwind(Box::new(Killed { _under_way }))
 }
 
-/// Has no kill delivered to `task`, the running greenlet, any more: what is left of it are the
-/// destructors at its end.
+/// Stops the delivery of kills to `task`, the running greenlet: only the destructors at its end are
+/// still to run.
 #[inline]
 pub(crate) fn shield_to_the_end(task: &Task) {
     let shields = &task.local().shields;
@@ -458,7 +458,7 @@ pub(crate) struct Met {
     pub(crate) errno: i32,
 }
 
-/// For waits that are never unwound: what is due now, noted so that it will be reported.
+/// Notes the kill or limit that is due now, so that it is reported: for waits that never unwind.
 #[cfg(feature = "monkey")]
 #[inline]
 pub(crate) fn meet(hub: &Hub, task: TaskPtr) -> Option<Met> {
